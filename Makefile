@@ -1,0 +1,59 @@
+# The course's commands. `make lab` and `make test` install all they need into .venv first.
+#
+#   PYTHON       the Python to build .venv with (3.11 or later)
+#   TORCH_INDEX  one more package index to find PyTorch in; plain Linux installs fetch gigabytes of
+#                CUDA, and TORCH_INDEX=https://download.pytorch.org/whl/cpu spares them
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help lab test test-offline check unit lint format course notebooks results clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 16
+
+lab: $(INSTALLED)  ## open JupyterLab on the first notebook
+	$(BIN)/python tools/lab.py
+
+test: check  ## lint, unit tests, and every notebook executed again and compared
+	$(BIN)/python tools/notebooks.py test
+
+test-offline: $(INSTALLED)  ## every notebook on the practice corpus, as without network and data
+	$(BIN)/python tools/notebooks.py test --practice
+
+check: lint unit  ## lint and unit tests: the quick half of `make test`
+
+unit: $(INSTALLED)
+	$(BIN)/python -m pytest -q -n 2 tests
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)  ## let ruff put the code in order, notebooks included
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+course: $(INSTALLED)  ## execute every notebook headless; copies and a summary in _build/
+	$(BIN)/python tools/notebooks.py course
+
+notebooks: $(INSTALLED)  ## for authors: execute and save the notebooks (NOTEBOOKS="notebooks/02_bigram.ipynb" for one)
+	$(BIN)/python tools/notebooks.py save $(NOTEBOOKS)
+
+results: $(INSTALLED)  ## for authors: measure what results/ records
+	$(BIN)/python tools/results.py
+
+clean:  ## remove what was installed and built; your copies and your runs stay
+	rm -rf $(VENV) _build .pytest_cache .ruff_cache *.egg-info
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is too old or missing: Python 3.11 or later is needed. Set PYTHON=/path/to/python3.x"; exit 1; }
+	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
+	  { echo "error: .venv could not be made; on Debian and Ubuntu, 'apt install python3-venv' mends that"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[lab,test]'
+	@touch $@

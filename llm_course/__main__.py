@@ -1,0 +1,190 @@
+"""The command line: what the notebooks do, without a notebook."""
+
+import argparse
+import os
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from llm_course.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from llm_course.data import load_corpus, split
+from llm_course.download import CorpusError, copy_corpus, locate
+from llm_course.evaluation import bits, evaluate, perplexity
+from llm_course.generation import generate_text
+from llm_course.recipes import RECIPES, build
+from llm_course.scoreboard import load_recorded
+from llm_course.tokenizers import CharTokenizer
+from llm_course.training import train
+
+RUNS = Path("runs")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status; errors are one line on stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console that lacks a sign shows "?" instead
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except (CorpusError, CheckpointError, ConnectionError, FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was saved", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _data(options: argparse.Namespace) -> None:
+    if options.to is None:
+        print(f"Tiny Shakespeare is at {locate(try_again=True)}")
+        return
+    file = copy_corpus(options.to)
+    print(f"{file} is ready. Hand the folder around, and set on each machine:")
+    print(f"  LLM_COURSE_DATA={file.parent.resolve()}")
+
+
+def _train(options: argparse.Namespace) -> None:
+    corpus = load_corpus(options.text)
+    tokenizer = CharTokenizer(corpus.text)
+    data = split(tokenizer.encode(corpus.text))
+    model = build(options.model, tokenizer.vocab_size, options.seed)
+    config = replace(RECIPES[options.model].training, seed=options.seed)
+    if options.steps is not None:
+        config = replace(config, steps=options.steps)
+    print(f"{corpus.name}: {len(corpus.text):,} characters, {tokenizer.vocab_size} different ones")
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{options.model}: {n_parameters:,} parameters, {config.steps:,} steps")
+    history = train(model, data, config)
+    loss = history.val_loss[-1]
+    name = re.sub(r"\W+", "-", corpus.name.lower()).strip("-")
+    path = options.out or RUNS / f"{options.model}-{name}.safetensors"
+    about = {"corpus": corpus.name, "loss": f"{loss:.4f}", "steps": str(config.steps)}
+    save_checkpoint(path, options.model, model, tokenizer, about)
+    print(f"validation loss {_measured(loss)}, after {history.seconds[-1]:.1f} s of training")
+    print(f"saved as {path}\n\nA sample:")
+    print(generate_text(model, tokenizer, n_tokens=200, seed=options.seed).lstrip("\n"))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    model, tokenizer, about = _load(options.model)
+    corpus = load_corpus(options.text)
+    loss = evaluate(model, split(tokenizer.encode(corpus.text)).val)
+    print(f"trained on {about['corpus']}, judged on the last 10 % of {corpus.name}:")
+    print(f"validation loss {_measured(loss)}")
+
+
+def _generate(options: argparse.Namespace) -> None:
+    model, tokenizer, _ = _load(options.model)
+    text = generate_text(
+        model,
+        tokenizer,
+        options.prompt,
+        options.length,
+        seed=options.seed,
+        temperature=options.temperature,
+    )
+    print(text)
+
+
+def _scoreboard(options: argparse.Namespace) -> None:
+    scoreboard, made = load_recorded()
+    print(
+        f"Recorded on {made['date']} by `{made['command']}` ({made['machine']}), {made['corpus']}"
+    )
+    print(scoreboard)
+
+
+def _load(path: Path | None) -> Checkpoint:
+    """Load the model at `path`, or the one that was trained last in this folder."""
+    if path is None:
+        saved = sorted(RUNS.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
+        if not saved:
+            raise CheckpointError(
+                "No model was trained in this folder yet. "
+                "Train one: `python -m llm_course train bigram`."
+            )
+        path = saved[-1]
+    return load_checkpoint(path)
+
+
+def _measured(loss: float) -> str:
+    return (
+        f"{loss:.3f} nats per character ({bits(loss):.2f} bits, perplexity {perplexity(loss):.1f})"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m llm_course",
+        description="Large Language Models from Scratch: what the notebooks do, without a notebook.",
+        epilog="Begin with: python -m llm_course train bigram",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    data = command("data", _data, "get Tiny Shakespeare, or copy it into a folder for a class")
+    data.add_argument("--to", type=Path, metavar="DIR", help="the folder to hand around")
+
+    trainer = command("train", _train, "train a model, tell its loss, show what it writes")
+    trainer.add_argument("model", choices=sorted(RECIPES), help="which rung of the ladder")
+    trainer.add_argument(
+        "--steps", type=_at_least(1), help="training steps (default: the course's)"
+    )
+    trainer.add_argument(
+        "--out", type=Path, metavar="FILE", help="where to save (default: in runs/)"
+    )
+
+    evaluator = command(
+        "evaluate", _evaluate, "tell a trained model's loss on text it has not seen"
+    )
+    generator = command("generate", _generate, "let a trained model write")
+    generator.add_argument("--prompt", default="\n", metavar="TEXT", help="how the text begins")
+    generator.add_argument(
+        "--length", type=_at_least(1), default=300, help="characters to write (default 300)"
+    )
+    generator.add_argument(
+        "--temperature", type=float, default=1.0, help="below 1: safer, above: wilder (default 1)"
+    )
+    command("scoreboard", _scoreboard, "list all models of the course with their losses")
+
+    for sub in (evaluator, generator):
+        sub.add_argument(
+            "--model",
+            type=Path,
+            metavar="FILE",
+            help="a saved model (default: the latest in runs/)",
+        )
+    for sub in (trainer, evaluator):
+        sub.add_argument(
+            "--text", type=Path, metavar="FILE", help="your own text (default: Tiny Shakespeare)"
+        )
+    for sub in (trainer, generator):
+        sub.add_argument(
+            "--seed", type=_at_least(0), default=0, help="another number, another run (default 0)"
+        )
+    return parser
+
+
+def _at_least(smallest: int) -> object:
+    def whole_number(text: str) -> int:
+        if not re.fullmatch(r"\d+", text) or int(text) < smallest:
+            raise argparse.ArgumentTypeError(f"a whole number from {smallest} on, not {text!r}")
+        return int(text)
+
+    return whole_number
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # whoever read the output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,87 @@
+"""Saving a trained model with its tokenizer, and loading it again, from files that nobody need trust."""
+
+import contextlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from llm_course.recipes import RECIPES
+from llm_course.tokenizers import CharTokenizer
+
+
+class CheckpointError(RuntimeError):
+    """A model file that cannot be used; the message names the file, the reason and the remedy."""
+
+
+class Checkpoint(NamedTuple):
+    """A model, the tokenizer it was trained with, and what was written down about it."""
+
+    model: nn.Module
+    tokenizer: CharTokenizer
+    about: dict[str, str]
+
+
+def save_checkpoint(
+    path: str | Path, name: str, model: nn.Module, tokenizer: CharTokenizer, about: dict[str, str]
+) -> None:
+    """Write the weights (safetensors) with the recipe's name, the sizes, the characters and `about`.
+
+    The file appears whole or not at all. Raises CheckpointError when it cannot be written.
+    """
+    header = {
+        "recipe": name,
+        "config": json.dumps(asdict(model.config)),
+        "characters": "".join(tokenizer.characters),
+        "about": json.dumps(about),
+    }
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(save(model.state_dict(), metadata=header))
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path} could not be written: {error.strerror or error}. "
+            "Choose another place with --out."
+        ) from error
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Return the model saved at `path`; raises CheckpointError when it is missing or damaged."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"There is no model file {path}. Train one: `python -m llm_course train bigram`."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        recipe = RECIPES[header["recipe"]]
+        model = recipe.model(recipe.config(**json.loads(header["config"])))
+        model.load_state_dict(weights)
+        tokenizer = CharTokenizer(header["characters"])
+        if tokenizer.vocab_size != model.config.vocab_size:
+            raise ValueError(
+                f"{tokenizer.vocab_size} characters, but sizes for {model.config.vocab_size}"
+            )
+        about = json.loads(header["about"])
+        if not isinstance(about, dict):
+            raise ValueError("what its header says about the model is not a list of named facts")
+        return Checkpoint(model, tokenizer, about)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        if isinstance(error, KeyError):
+            reason = f"its header has no valid {reason}"
+        raise CheckpointError(
+            f"{path} is not a model of this course, or is damaged: {reason}. "
+            "Train it again: `python -m llm_course train bigram`."
+        ) from error

@@ -1,0 +1,55 @@
+"""Writing text with a model: one token after another, each drawn from the model's own distribution."""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from llm_course.tokenizers import CharTokenizer
+
+
+@torch.no_grad()
+def generate(
+    model: nn.Module,
+    prompt: Int[Tensor, "B T"],
+    n_tokens: int,
+    *,
+    generator: torch.Generator,
+    temperature: float = 1.0,
+) -> Int[Tensor, "B T_and_n"]:
+    """Return the prompts with `n_tokens` drawn tokens behind each; the model sees its last window.
+
+    The logits are divided by `temperature` before the softmax: below 1 the likely gets likelier.
+    """
+    if prompt.shape[1] < 1:
+        raise ValueError(
+            "an empty prompt gives the model nothing to go on: give at least one token"
+        )
+    if temperature <= 0:
+        raise ValueError(f"temperature must be above 0, and is {temperature}")
+    was_training = model.training
+    model.eval()
+    tokens = prompt
+    for _ in range(n_tokens):
+        logits, _ = model(tokens[:, -model.config.context_length :])
+        probs = torch.softmax(logits[:, -1] / temperature, dim=-1)
+        drawn = torch.multinomial(probs, num_samples=1, generator=generator)
+        tokens = torch.cat([tokens, drawn], dim=1)
+    model.train(was_training)
+    return tokens
+
+
+def generate_text(
+    model: nn.Module,
+    tokenizer: CharTokenizer,
+    prompt: str = "\n",
+    n_tokens: int = 200,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+) -> str:
+    """Return the prompt and the text that the model writes behind it; the same seed, the same text."""
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    generator = torch.Generator(device).manual_seed(seed)
+    tokens = tokenizer.encode(prompt).to(device)[None]
+    written = generate(model, tokens, n_tokens, generator=generator, temperature=temperature)
+    return tokenizer.decode(written[0])

@@ -1,0 +1,35 @@
+"""How each rung of the ladder is built and trained when nobody says otherwise."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from llm_course.models.bigram import BigramConfig, BigramLM
+from llm_course.training import TrainConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model, its sizes (all but `vocab_size` have defaults) and its training."""
+
+    model: Callable[[Any], nn.Module]
+    config: Callable[..., Any]
+    training: TrainConfig
+
+
+RECIPES = {
+    "bigram": Recipe(
+        BigramLM, BigramConfig, TrainConfig(steps=2000, batch_size=128, learning_rate=3e-3)
+    ),
+}
+
+
+def build(name: str, vocab_size: int, seed: int = 0) -> nn.Module:
+    """Return the untrained model of this name; the same seed, the same first weights."""
+    recipe = RECIPES[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return recipe.model(recipe.config(vocab_size=vocab_size))

@@ -1,0 +1,85 @@
+"""The scoreboard: every model that was met so far, judged by the same measure."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from llm_course.evaluation import bits, perplexity
+
+RECORDED = Path(__file__).parent.parent / "results" / "scoreboard.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model: its loss in nats per character, the numbers it keeps, and the seconds it took to make."""
+
+    model: str
+    loss: float
+    parameters: int
+    seconds: float | None = None
+
+
+class Scoreboard:
+    """A table of rows in the order they were added; it prints as text and shows as a table in Jupyter."""
+
+    HEAD = ("model", "numbers kept", "seconds", "nats per character", "bits", "perplexity")
+
+    def __init__(self, rows: list[Row] | None = None) -> None:
+        self.rows = list(rows or [])
+
+    def add(
+        self, model: str, loss: float, *, parameters: int, seconds: float | None = None
+    ) -> None:
+        """Add a row; a model that has one already gets a new value in its old place."""
+        row = Row(model, loss, parameters, seconds)
+        names = [old.model for old in self.rows]
+        if model in names:
+            self.rows[names.index(model)] = row
+        else:
+            self.rows.append(row)
+
+    def best(self) -> Row:
+        """Return the row with the lowest loss."""
+        return min(self.rows, key=lambda row: row.loss)
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                row.model,
+                f"{row.parameters:,}",
+                "–" if row.seconds is None else f"{row.seconds:.1f}",
+                f"{row.loss:.3f}",
+                f"{bits(row.loss):.2f}",
+                f"{perplexity(row.loss):.1f}",
+            )
+            for row in self.rows
+        ]
+
+    def __repr__(self) -> str:
+        lines = [self.HEAD, *self._cells()]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.HEAD))]
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if i else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in lines
+        )
+
+    def _repr_markdown_(self) -> str:
+        rule = ("---", *["---:"] * (len(self.HEAD) - 1))
+        return "\n".join(f"| {' | '.join(line)} |" for line in (self.HEAD, rule, *self._cells()))
+
+    def to_json(self) -> list[dict[str, str | float | None]]:
+        """Return the rows as plain data."""
+        return [asdict(row) for row in self.rows]
+
+
+def load_recorded() -> tuple[Scoreboard, dict[str, str]]:
+    """Return the scoreboard that `make results` recorded, and how, when and where it was made."""
+    if not RECORDED.exists():
+        raise FileNotFoundError(
+            f"There is no recorded scoreboard at {RECORDED}. Run `make results` in the course's folder."
+        )
+    recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
+    return Scoreboard([Row(**row) for row in recorded["rows"]]), recorded["made"]

@@ -1,0 +1,117 @@
+"""A plain training loop and its record."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from llm_course.data import Split, get_batch
+from llm_course.evaluation import count_windows, evaluate
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train: steps of `batch_size` windows, plain AdamW; `eval_every` counts steps."""
+
+    steps: int = 1000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    eval_every: int = 100
+    eval_windows: int | None = None  # None: every window of the validation tokens
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "eval_every", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, and is {getattr(self, name)}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, and is {self.weight_decay}")
+        if self.eval_windows is not None and self.eval_windows < 1:
+            raise ValueError(f"eval_windows must be at least 1, and is {self.eval_windows}")
+
+
+@dataclass
+class History:
+    """What was measured along training, one entry an evaluation, the first before the first step.
+
+    `tokens` counts the targets seen so far; `seconds` is time spent in steps, evaluations left out;
+    the losses are nats per token, both measured by `evaluate`.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+
+
+def train(
+    model: nn.Module,
+    data: Split,
+    config: TrainConfig,
+    callback: Callable[[int, History], None] | None = None,
+) -> History:
+    """Train the model in place and return the record; `callback(step, history)` follows every evaluation.
+
+    The batches depend on `config.seed` alone. Progress is one line on stdout that rewrites itself.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    history, seconds = History(), 0.0
+    _measure(model, data, config, history, 0, seconds, callback)
+    model.train()
+    for step in (progress := _progress_bar(config.steps)):
+        started = time.perf_counter()
+        inputs, targets = get_batch(
+            data.train, config.batch_size, model.config.context_length, generator
+        )
+        _, loss = model(inputs, targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seconds += time.perf_counter() - started
+        if step % config.eval_every == 0 or step == config.steps:
+            _measure(model, data, config, history, step, seconds, callback)
+            progress.set_postfix_str(f"val {history.val_loss[-1]:.3f}", refresh=False)
+    return history
+
+
+def _measure(
+    model: nn.Module,
+    data: Split,
+    config: TrainConfig,
+    history: History,
+    step: int,
+    seconds: float,
+    callback: Callable[[int, History], None] | None,
+) -> None:
+    """Add one entry to the history: the same number of windows for training and validation text."""
+    context_length = model.config.context_length
+    n_windows = config.eval_windows or count_windows(data.val, context_length)
+    history.steps.append(step)
+    history.tokens.append(step * config.batch_size * context_length)
+    history.seconds.append(seconds)
+    history.train_loss.append(evaluate(model, data.train, n_windows))
+    history.val_loss.append(evaluate(model, data.val, n_windows))
+    if callback is not None:
+        callback(step, history)
+
+
+def _progress_bar(steps: int) -> tqdm:
+    """Count from 1 to `steps` on a line that rewrites itself; in a log file, only now and then."""
+    rewrites = sys.stdout.isatty() or "ipykernel" in sys.modules
+    return tqdm(
+        range(1, steps + 1),
+        desc="training",
+        unit="step",
+        file=sys.stdout,
+        leave=False,
+        mininterval=0.2 if rewrites else 15,
+    )

@@ -1,0 +1,74 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from llm_course.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from llm_course.recipes import build
+from llm_course.tokenizers import CharTokenizer
+
+ABOUT = {"corpus": "a text", "loss": "1.2"}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    tokenizer = CharTokenizer("to be, or not\n")
+    model = build("bigram", tokenizer.vocab_size, seed=3)
+    path = tmp_path / "runs" / "model.safetensors"
+    save_checkpoint(path, "bigram", model, tokenizer, ABOUT)
+    return path, model, tokenizer
+
+
+def test_what_is_saved_comes_back(saved):
+    path, model, tokenizer = saved
+    again = load_checkpoint(path)
+    assert again.about == ABOUT
+    assert again.tokenizer.characters == tokenizer.characters
+    assert again.model.config == model.config
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, again.model.state_dict()[name])
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def _rewrite(path, **header):
+    full = {"recipe": "bigram", "config": '{"vocab_size": 3}', "characters": "abc", "about": "{}"}
+    save_file(build("bigram", 3).state_dict(), path, metadata=full | header)
+
+
+def test_damaged_files_are_named(saved):
+    path, *_ = saved
+    whole = path.read_bytes()
+    damages = [
+        lambda: path.write_bytes(whole[:-10]),
+        lambda: path.write_bytes(b""),
+        lambda: path.write_bytes(b"PK\x03\x04 not a model"),
+        lambda: save_file({"a": torch.zeros(2)}, path),
+        lambda: _rewrite(path, recipe="unheard-of"),
+        lambda: _rewrite(path, config="{"),
+        lambda: _rewrite(path, config='{"vocab_size": 4}'),
+        lambda: _rewrite(path, config='{"vocab_size": -4}'),
+        lambda: _rewrite(path, config='{"size": 4}'),
+        lambda: _rewrite(path, config="[]"),
+        lambda: _rewrite(path, characters="ab"),
+        lambda: _rewrite(path, about="no JSON"),
+        lambda: _rewrite(path, about="[]"),
+    ]
+    _rewrite(path)
+    load_checkpoint(path)
+    for damage in damages:
+        damage()
+        with pytest.raises(CheckpointError, match="is not a model of this course") as caught:
+            load_checkpoint(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_tells_how_to_make_one(tmp_path):
+    with pytest.raises(CheckpointError, match="train bigram"):
+        load_checkpoint(tmp_path / "none.safetensors")
+
+
+def test_a_place_that_cannot_be_written(saved, tmp_path):
+    _, model, tokenizer = saved
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match="--out"):
+        save_checkpoint(tmp_path / "file" / "m.safetensors", "bigram", model, tokenizer, ABOUT)

@@ -1,0 +1,129 @@
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from llm_course import scoreboard
+from llm_course.__main__ import main
+
+
+def command(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "llm_course", *arguments],
+        cwd=cwd, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def own_text(away):
+    file = away / "my own.txt"
+    file.write_text("the cat sat on the mat; the dog sat on the log.\n" * 200, encoding="utf-8")
+    return file
+
+
+def test_train_evaluate_generate(own_text, away, capsys):
+    assert main(["train", "bigram", "--text", str(own_text), "--steps", "200"]) == 0
+    trained = capsys.readouterr().out
+    loss = re.search(r"validation loss (\d\.\d{3}) nats", trained)[1]
+    assert float(loss) < 1.5
+    assert (away / "runs" / "bigram-my-own.safetensors").exists()
+    assert "A sample:\n" in trained
+
+    assert main(["evaluate", "--text", str(own_text)]) == 0
+    assert f"validation loss {loss} nats" in capsys.readouterr().out
+
+    assert main(["generate", "--prompt", "the c", "--length", "40"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("the c") and len(text) == 5 + 40 + 1
+    main(["generate", "--prompt", "the c", "--length", "40", "--seed", "1"])
+    assert capsys.readouterr().out != text
+
+
+def test_the_latest_model_is_taken(own_text, capsys):
+    for name in ("one", "two"):
+        main(
+            [
+                "train",
+                "bigram",
+                "--text",
+                str(own_text),
+                "--steps",
+                "2",
+                "--out",
+                f"runs/{name}.safetensors",
+            ]
+        )
+    os.utime("runs/one.safetensors")
+    os.utime("runs/two.safetensors", (0, 0))
+    capsys.readouterr()
+    main(["generate", "--length", "5"])
+    latest = capsys.readouterr().out
+    main(["generate", "--length", "5", "--model", "runs/one.safetensors"])
+    assert capsys.readouterr().out == latest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["generate"], "No model was trained in this folder yet"),
+        (["generate", "--model", "nowhere"], "There is no model file nowhere"),
+        (["train", "bigram", "--text", "nowhere.txt"], "There is no file nowhere.txt"),
+        (["data"], "LLM_COURSE_OFFLINE"),
+        (["data", "--to", "somewhere"], "LLM_COURSE_OFFLINE"),
+    ],
+)
+def test_errors_are_one_line(away, capsys, arguments, complaint):
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and complaint in said
+    assert said.count("\n") == 1
+
+
+def test_requests_that_do_not_fit_the_model(own_text, capsys):
+    main(["train", "bigram", "--text", str(own_text), "--steps", "2"])
+    for arguments, complaint in [
+        (["generate", "--prompt", "ROMEO:"], "character 'R' (U+0052) at position 0"),
+        (["generate", "--prompt", ""], "empty prompt"),
+        (["generate", "--temperature", "0"], "temperature must be above 0"),
+        (["evaluate"], "is not in the vocabulary"),
+    ]:
+        assert main(arguments) == 1
+        assert complaint in capsys.readouterr().err
+
+
+def test_a_text_too_short_to_learn_from(away, capsys):
+    (away / "short.txt").write_text("ab")
+    assert main(["train", "bigram", "--text", "short.txt"]) == 1
+    assert "error: " in capsys.readouterr().err
+
+
+def test_unknown_words_are_refused_with_the_choices(away, capsys):
+    for arguments in (["train", "trigram"], ["train", "bigram", "--steps", "-1"], []):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+    assert "whole number from 1 on" in capsys.readouterr().err
+
+
+def test_the_scoreboard_shows_what_was_recorded(monkeypatch, tmp_path, capsys):
+    row = {"model": "a table", "loss": 2.0, "parameters": 1234, "seconds": 0.5}
+    made = {"date": "2026-01-01", "command": "make results", "machine": "one", "corpus": "a text"}
+    file = tmp_path / "scoreboard.json"
+    monkeypatch.setattr(scoreboard, "RECORDED", file)
+    assert main(["scoreboard"]) == 1
+    assert "make results" in capsys.readouterr().err
+    file.write_text(json.dumps({"made": made, "rows": [row]}))
+    assert main(["scoreboard"]) == 0
+    shown = capsys.readouterr().out
+    assert "2026-01-01" in shown and re.search(r"a table +1,234 +0\.5 +2\.000 +2\.89 +7\.4", shown)
+
+
+def test_as_a_process(away):
+    helped = command("--help", cwd=away)
+    assert helped.returncode == 0 and "train bigram" in helped.stdout
+    failed = command("generate", cwd=away)
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr and failed.stderr.startswith("error: ")

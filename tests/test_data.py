@@ -1,0 +1,264 @@
+import contextlib
+import errno
+import hashlib
+import http.server
+import os
+import threading
+import time
+
+import pytest
+import torch
+
+from llm_course import download
+from llm_course.data import get_batch, load_corpus, split
+from llm_course.download import FILE_NAME, CorpusError, copy_corpus, locate
+
+FAKE = b"First Citizen:\nA stand-in for the corpus, so that no test needs the real one.\n" * 20
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Let FAKE be the text that counts as Tiny Shakespeare."""
+    monkeypatch.setattr(download, "SHA256", hashlib.sha256(FAKE).hexdigest())
+    monkeypatch.setattr(download, "SIZE", len(FAKE))
+    return FAKE
+
+
+@pytest.fixture
+def server(away, fake, monkeypatch):
+    """A web server on this machine in place of the real one; its `answer` can be changed."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            here.requests += 1
+            if here.failures:
+                here.failures -= 1
+                self.send_error(503)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(here.answer)))
+            self.end_headers()
+            self.wfile.write(here.answer)
+
+        def log_message(self, *arguments):
+            pass
+
+        def handle(self):
+            with contextlib.suppress(OSError):  # the client has left
+                super().handle()
+
+    here = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    here.daemon_threads = True
+    here.answer, here.requests, here.failures = fake, 0, 0
+    threading.Thread(target=here.serve_forever, daemon=True).start()
+    monkeypatch.setattr(download, "URL", f"http://127.0.0.1:{here.server_port}/input.txt")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("LLM_COURSE_OFFLINE")
+    yield here
+    here.shutdown()
+    here.server_close()
+
+
+@pytest.fixture
+def folder(away, fake, monkeypatch):
+    """A folder with the file, named by LLM_COURSE_DATA."""
+    (away / "data").mkdir()
+    (away / "data" / FILE_NAME).write_bytes(fake)
+    monkeypatch.setenv("LLM_COURSE_DATA", str(away / "data"))
+    return away / "data"
+
+
+def test_the_named_folder_comes_first(folder):
+    corpus = load_corpus()
+    assert (corpus.name, corpus.text) == ("Tiny Shakespeare", FAKE.decode())
+    assert corpus.source == str(folder / FILE_NAME)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (FAKE[:500], "cut short: 500 bytes of"),
+        (b"", "cut short: 0 bytes of"),
+        (FAKE.replace(b"\n", b"\r\n"), "CRLF"),
+        (FAKE.replace(b"stand", b"stood"), "SHA-256"),
+        (b"\xff" * len(FAKE), "SHA-256"),
+    ],
+)
+def test_a_damaged_copy_is_named_with_reason_and_remedy(folder, content, reason):
+    file = folder / FILE_NAME
+    file.write_bytes(content)
+    with pytest.raises(CorpusError, match=reason) as caught:
+        load_corpus()
+    assert str(file) in str(caught.value)
+    assert f"python -m llm_course data --to {folder}" in str(caught.value)
+
+
+def test_a_folder_without_the_file_is_told_and_passed_over(away, monkeypatch, capsys):
+    monkeypatch.setenv("LLM_COURSE_DATA", str(away / "nowhere"))
+    assert load_corpus().name == "Practice corpus"
+    notes = capsys.readouterr().err
+    assert "nowhere, which holds no tiny_shakespeare.txt" in notes
+    assert "This runs on the practice corpus" in notes
+
+
+def test_download_goes_to_the_cache_and_is_not_repeated(server, away):
+    assert load_corpus().text == FAKE.decode()
+    assert (away / "cache" / FILE_NAME).read_bytes() == FAKE
+    load_corpus()
+    assert server.requests == 1
+
+
+def test_a_damaged_cache_is_fetched_anew(server, away):
+    (away / "cache").mkdir()
+    (away / "cache" / FILE_NAME).write_bytes(FAKE[:100])
+    assert load_corpus().text == FAKE.decode()
+
+
+def test_one_failure_is_tried_again_at_once(server):
+    server.failures = 1
+    assert load_corpus().text == FAKE.decode()
+    assert server.requests == 2
+
+
+def test_a_failed_download_is_remembered_for_a_while(server, away, capsys):
+    server.failures = 99
+    assert load_corpus().name == "Practice corpus"
+    tried = server.requests
+    assert "503" in capsys.readouterr().err
+    assert load_corpus().name == "Practice corpus"
+    assert server.requests == tried
+    assert "failed 0 minutes ago" in capsys.readouterr().err
+    server.failures = 0
+    an_age_ago = time.time() - download.FORGET_AFTER - 1
+    os.utime(away / "cache" / "download_failed.txt", (an_age_ago, an_age_ago))
+    assert load_corpus().name == "Tiny Shakespeare"
+    assert not (away / "cache" / "download_failed.txt").exists()
+
+
+def test_asking_for_the_data_tries_again_at_once(server):
+    server.failures = 99
+    load_corpus()
+    server.failures = 0
+    assert locate(try_again=True).read_bytes() == FAKE
+
+
+def test_what_takes_too_long_is_left(away, monkeypatch, capsys):
+    monkeypatch.delenv("LLM_COURSE_OFFLINE")
+    monkeypatch.setattr(download, "TIME_LIMIT", 0.2)
+    monkeypatch.setattr(download, "_download", lambda cache: time.sleep(2))
+    assert load_corpus().name == "Practice corpus"
+    assert "no answer within" in capsys.readouterr().err
+
+
+def test_a_login_page_in_place_of_the_file_is_an_error(server, away):
+    server.answer = b"<html>Please log in</html>"
+    with pytest.raises(CorpusError, match="login page") as caught:
+        load_corpus()
+    assert download.URL in str(caught.value)
+    assert "LLM_COURSE_OFFLINE=1" in str(caught.value)
+    assert not (away / "cache" / FILE_NAME).exists()
+
+
+def test_no_space_is_an_error_and_no_permission_a_note(server, away, monkeypatch, capsys):
+    def fail_with(number):
+        def fail(cache):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(download, "_download", fail)
+
+    fail_with(errno.ENOSPC)
+    with pytest.raises(CorpusError, match="no space is left") as caught:
+        load_corpus()
+    assert str(away / "cache") in str(caught.value)
+    fail_with(errno.EACCES)
+    assert load_corpus().name == "Practice corpus"
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_offline_never_asks_the_network(server, monkeypatch):
+    monkeypatch.setenv("LLM_COURSE_OFFLINE", "1")
+    assert load_corpus().name == "Practice corpus"
+    assert server.requests == 0
+
+
+def test_copy_for_a_class(folder, tmp_path):
+    target = copy_corpus(tmp_path / "for" / "class")
+    assert target == tmp_path / "for" / "class" / FILE_NAME
+    assert target.read_bytes() == FAKE
+    assert [file.name for file in target.parent.iterdir()] == [FILE_NAME]
+
+
+def test_copy_needs_the_real_text_and_a_place(away, folder, monkeypatch):
+    (away / "file").write_text("in the way")
+    with pytest.raises(CorpusError, match="could not be written"):
+        copy_corpus(away / "file")
+    monkeypatch.delenv("LLM_COURSE_DATA")
+    with pytest.raises(ConnectionError, match="LLM_COURSE_OFFLINE"):
+        copy_corpus(away / "class")
+
+
+def test_own_text(tmp_path):
+    file = tmp_path / "diary.txt"
+    file.write_bytes("\ufeffDear diary,\r\nça va?\r".encode())
+    corpus = load_corpus(file)
+    assert (corpus.name, corpus.text) == ("diary", "Dear diary,\nça va?\n")
+    assert load_corpus(str(file)) == corpus
+
+
+def test_own_text_that_cannot_be_used(tmp_path):
+    file = tmp_path / "own.txt"
+    for content, reason in [(b"caf\xe9", "byte 0xe9 at position 3"), (b"", "is empty")]:
+        file.write_bytes(content)
+        with pytest.raises(CorpusError, match=reason) as caught:
+            load_corpus(file)
+        assert str(file) in str(caught.value)
+    with pytest.raises(CorpusError, match="no file"):
+        load_corpus(tmp_path / "missing.txt")
+    with pytest.raises(CorpusError, match="is a folder"):
+        load_corpus(tmp_path)
+
+
+def test_split_is_contiguous_and_complete():
+    train, val = split(torch.arange(1005))
+    assert len(train) == 904
+    assert torch.equal(torch.cat([train, val]), torch.arange(1005))
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        split(torch.arange(10), 1.0)
+
+
+def test_targets_are_the_inputs_one_later(generator):
+    tokens = torch.arange(100)
+    inputs, targets = get_batch(tokens, 5, 7, generator)
+    assert inputs.shape == targets.shape == (5, 7)
+    assert torch.equal(targets, inputs + 1)
+    assert torch.equal(inputs[:, 1:], inputs[:, :-1] + 1)
+
+
+def test_every_window_is_equally_likely(generator):
+    # 13 tokens, windows of 3: they begin at 0 … 9. Chi-squared with 9 degrees of freedom: 27.9 at 0.1 %.
+    n_draws = 20_000
+    inputs, targets = get_batch(torch.arange(13), n_draws, 3, generator)
+    counts = torch.bincount(inputs[:, 0], minlength=10)
+    assert len(counts) == 10 and targets.max() == 12
+    expected = n_draws / 10
+    assert ((counts - expected) ** 2 / expected).sum() < 27.9
+
+
+def test_the_generator_alone_decides_the_batch():
+    def draw(seed):
+        return get_batch(torch.arange(500), 4, 8, torch.Generator().manual_seed(seed))[0]
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+
+
+def test_too_few_tokens_for_a_window(generator):
+    inputs, _ = get_batch(torch.arange(9), 2, 8, generator)
+    assert torch.equal(inputs[0], torch.arange(8))
+    with pytest.raises(ValueError, match="8 tokens are too few for a window of 8 .* at least 9"):
+        get_batch(torch.arange(8), 2, 8, generator)
+
+
+def test_the_real_file_is_the_real_file(tiny_shakespeare):
+    assert len(tiny_shakespeare) == download.SIZE == 1_115_394
+    assert len(set(tiny_shakespeare)) == 65

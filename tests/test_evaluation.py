@@ -1,0 +1,78 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from llm_course.evaluation import bits, evaluate, perplexity
+from llm_course.models.bigram import BigramConfig, BigramLM
+
+
+class Clairvoyant(nn.Module):
+    """Reads 0, 1, 2, … and loses `cost(next token, how many tokens it saw)` on each prediction."""
+
+    def __init__(self, n_tokens, context_length, cost):
+        super().__init__()
+        self.config = BigramConfig(n_tokens, context_length)
+        self.cost = cost
+
+    def forward(self, tokens, targets=None):
+        n_seen = torch.arange(1, tokens.shape[1] + 1).expand_as(tokens)
+        cost = self.cost(tokens + 1, n_seen)
+        logits = torch.full((*tokens.shape, self.config.vocab_size), -math.inf)
+        logits.scatter_(2, (tokens + 1)[..., None], -cost[..., None])
+        logits.scatter_(2, tokens[..., None], torch.log1p(-torch.exp(-cost))[..., None])
+        return logits, None
+
+
+sizes = {"n_tokens": st.integers(2, 90), "context_length": st.integers(1, 20)}
+
+
+@settings(deadline=None)
+@given(**sizes)
+def test_each_token_is_scored_exactly_once(n_tokens, context_length):
+    costs = torch.rand(n_tokens, generator=torch.Generator().manual_seed(n_tokens)) + 0.1
+    model = Clairvoyant(n_tokens, context_length, lambda token, n_seen: costs[token])
+    loss = evaluate(model, torch.arange(n_tokens))
+    assert loss == pytest.approx(costs[1:].mean().item(), rel=1e-5)
+
+
+@settings(deadline=None)
+@given(**sizes)
+def test_each_prediction_sees_half_a_window_where_there_is_one(n_tokens, context_length):
+    def cost(token, n_seen):
+        return (n_seen < torch.minimum(token, torch.tensor(math.ceil(context_length / 2)))).float()
+
+    assert evaluate(Clairvoyant(n_tokens, context_length, cost), torch.arange(n_tokens)) == 0
+
+
+def test_some_windows_estimate_all():
+    torch.manual_seed(0)
+    model = BigramLM(BigramConfig(7, 8))
+    tokens = torch.randint(7, (20_000,), generator=torch.Generator().manual_seed(0))
+    assert evaluate(model, tokens, n_windows=2000) == pytest.approx(
+        evaluate(model, tokens), abs=0.01
+    )
+    assert evaluate(model, tokens, n_windows=10**6) == evaluate(model, tokens)
+
+
+def test_one_token_leaves_nothing_to_predict():
+    with pytest.raises(ValueError, match="1 tokens leave nothing to predict"):
+        evaluate(BigramLM(BigramConfig(7)), torch.tensor([3]))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_evaluating_changes_nothing(mode):
+    model = BigramLM(BigramConfig(7)).train(mode)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    evaluate(model, torch.arange(7))
+    assert model.training is mode
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_units():
+    assert bits(math.log(8)) == pytest.approx(3)
+    assert perplexity(math.log(65)) == pytest.approx(65)

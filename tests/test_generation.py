@@ -1,0 +1,72 @@
+import pytest
+import torch
+from torch import nn
+
+from llm_course.generation import generate, generate_text
+from llm_course.models.bigram import BigramConfig, BigramLM
+from llm_course.tokenizers import CharTokenizer
+
+
+class Counter(nn.Module):
+    """Sure that t is followed by t + 1, and remembers how many tokens it was shown."""
+
+    def __init__(self, context_length=4):
+        super().__init__()
+        self.config = BigramConfig(10, context_length)
+        self.shown = []
+
+    def forward(self, tokens, targets=None):
+        self.shown.append(tokens.shape[1])
+        return 50 * torch.nn.functional.one_hot((tokens + 1) % 10, 10).float(), None
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return BigramLM(BigramConfig(3))
+
+
+def test_it_goes_on_from_each_prompt(generator):
+    written = generate(Counter(), torch.tensor([[1, 2], [7, 8]]), 4, generator=generator)
+    assert written.tolist() == [[1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 1, 2]]
+
+
+def test_the_model_is_shown_its_window_and_no_more(generator):
+    model = Counter(context_length=4)
+    generate(model, torch.tensor([[1, 2]]), 5, generator=generator)
+    assert model.shown == [2, 3, 4, 4, 4]
+
+
+def test_draws_follow_the_models_distribution(model, generator):
+    n_draws = 20_000
+    prompt = torch.ones(n_draws, 1, dtype=torch.long)
+    for temperature in (1.0, 0.5):
+        drawn = generate(model, prompt, 1, generator=generator, temperature=temperature)[:, 1]
+        probs = torch.softmax(model(prompt[:1])[0][0, 0] / temperature, -1)
+        expected = probs * n_draws
+        chi_squared = ((torch.bincount(drawn, minlength=3) - expected) ** 2 / expected).sum()
+        assert chi_squared < 13.8  # 2 degrees of freedom, 0.1 %
+
+
+def test_text_in_text_out(model):
+    tokenizer = CharTokenizer("abc")
+    text = generate_text(model, tokenizer, "ab", 50, seed=3)
+    assert text.startswith("ab") and len(text) == 52 and set(text) <= set("abc")
+    assert text == generate_text(model, tokenizer, "ab", 50, seed=3)
+    assert text != generate_text(model, tokenizer, "ab", 50, seed=4)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_mode_is_given_back(model, mode):
+    model.train(mode)
+    generate_text(model, CharTokenizer("abc"), "a", 2)
+    assert model.training is mode
+
+
+def test_bad_requests_are_named(model, generator):
+    with pytest.raises(ValueError, match="empty prompt"):
+        generate_text(model, CharTokenizer("abc"), "")
+    with pytest.raises(ValueError, match="temperature must be above 0, and is 0"):
+        generate(model, torch.tensor([[1]]), 1, generator=generator, temperature=0.0)
+    with pytest.raises(ValueError, match="'z' .* at position 1"):
+        generate_text(model, CharTokenizer("abc"), "az")

@@ -1,0 +1,30 @@
+import math
+
+from llm_course.scoreboard import Row, Scoreboard, load_recorded
+
+
+def test_rows_keep_their_order_and_are_replaced_by_name():
+    board = Scoreboard()
+    board.add("uniform", math.log(65), parameters=0, seconds=0.0)
+    board.add("bigram", 2.6, parameters=10, seconds=1.0)
+    board.add("unigram", 3.3, parameters=65, seconds=0.1)
+    board.add("bigram", 2.5, parameters=4225, seconds=2.0)
+    assert [row.model for row in board.rows] == ["uniform", "bigram", "unigram"]
+    assert board.best() == Row("bigram", 2.5, 4225, 2.0)
+
+
+def test_it_prints_as_text_and_as_a_table():
+    board = Scoreboard([Row("uniform", math.log(65), 0), Row("bigram", 2.5, 4225, 1.25)])
+    assert str(board).splitlines()[1].split() == ["uniform", "0", "–", "4.174", "6.02", "65.0"]
+    assert (
+        board._repr_markdown_().splitlines()[3] == "| bigram | 4,225 | 1.2 | 2.500 | 3.61 | 12.2 |"
+    )
+
+
+def test_the_recorded_one_holds_every_table_and_rung():
+    board, made = load_recorded()
+    models = [row.model for row in board.rows]
+    assert models[:8] == [f"{order}-gram table" for order in range(1, 9)]
+    assert "bigram" in models
+    assert set(made) == {"command", "commit", "date", "machine", "corpus"}
+    assert all(0 < row.loss < math.log(65) for row in board.rows)

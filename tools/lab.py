@@ -1,0 +1,53 @@
+"""Open JupyterLab on copies of the notebooks: yours to change, never overwritten, and out of git's way."""
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIES = ROOT / "my_notebooks"
+
+
+def copy_notebooks(source: Path, target: Path) -> list[str]:
+    """Copy what is not there yet; return a line for each copy whose original has changed since."""
+    target.mkdir(exist_ok=True)
+    record = target / ".copied.json"
+    try:
+        copied = json.loads(record.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        copied = {}
+    lines = []
+    for original in sorted(source.glob("*.ipynb")):
+        version = hashlib.sha256(original.read_bytes()).hexdigest()
+        copy = target / original.name
+        if not copy.exists():
+            shutil.copy(original, copy)
+            copied[original.name] = version
+        elif copied.get(original.name) != version:
+            lines.append(
+                f"{original.name} has a newer version than your copy. To get it, rename yours "
+                f"in {target.name}/ and run this again."
+            )
+    record.write_text(json.dumps(copied, indent=1), encoding="utf-8")
+    return lines
+
+
+def main() -> None:
+    """Make the copies and start JupyterLab on this machine's own address, with its token."""
+    for line in copy_notebooks(ROOT / "notebooks", COPIES):
+        print(line)
+    command = [
+        *(sys.executable, "-m", "jupyter", "lab", "--ServerApp.ip=127.0.0.1"),
+        *(f"--ServerApp.root_dir={COPIES}", str(COPIES / "00_welcome.ipynb")),
+        *sys.argv[1:],
+    ]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is JupyterLab's to answer
+    sys.exit(subprocess.call(command))
+
+
+if __name__ == "__main__":
+    main()
