@@ -58,7 +58,8 @@ def train(
 ) -> History:
     """Train the model in place and return the record; `callback(step, history)` follows every evaluation.
 
-    The batches depend on `config.seed` alone. Progress is one line on stdout that rewrites itself.
+    The batches depend on `config.seed` alone. Progress goes to stdout: one line that
+    rewrites itself, or in a log file a line an evaluation.
     """
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = torch.optim.AdamW(
@@ -79,7 +80,10 @@ def train(
         seconds += time.perf_counter() - started
         if step % config.eval_every == 0 or step == config.steps:
             _measure(model, data, config, history, step, seconds, callback)
-            progress.set_postfix_str(f"val {history.val_loss[-1]:.3f}", refresh=False)
+            measured = f"validation loss {history.val_loss[-1]:.3f}"
+            progress.set_postfix_str(measured, refresh=False)
+            if progress.disable:
+                print(f"step {step:,} of {config.steps:,}: {measured}")
     return history
 
 
@@ -105,13 +109,13 @@ def _measure(
 
 
 def _progress_bar(steps: int) -> tqdm:
-    """Count from 1 to `steps` on a line that rewrites itself; in a log file, only now and then."""
-    rewrites = sys.stdout.isatty() or "ipykernel" in sys.modules
+    """Count from 1 to `steps` on a line that rewrites itself, where there is a terminal or a notebook."""
+    in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
     return tqdm(
         range(1, steps + 1),
         desc="training",
         unit="step",
         file=sys.stdout,
         leave=False,
-        mininterval=0.2 if rewrites else 15,
+        disable=not (in_notebook or sys.stdout.isatty()),
     )

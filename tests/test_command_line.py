@@ -127,3 +127,14 @@ def test_as_a_process(away):
     failed = command("generate", cwd=away)
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr and failed.stderr.startswith("error: ")
+
+
+def test_a_reader_who_leaves_early_is_no_error(away):
+    (away / "own.txt").write_text("to be or not to be\n" * 100)
+    train = [sys.executable, "-m", "llm_course", "train", "bigram", "--text", "own.txt"]
+    with subprocess.Popen(
+        train, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=away
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""

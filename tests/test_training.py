@@ -52,11 +52,22 @@ def test_evaluating_more_often_does_not_change_the_training(data):
     assert torch.equal(weights(1), weights(20))
 
 
-def test_progress_stays_on_one_line_and_off_stderr(data, capsys):
+def test_progress_in_a_log_is_a_line_an_evaluation(data, capsys):
+    history = train(fresh_model(), data, TrainConfig(steps=20, batch_size=4, eval_every=10))
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert shown.out.splitlines() == [
+        f"step {step} of 20: validation loss {loss:.3f}"
+        for step, loss in zip([10, 20], history.val_loss[1:], strict=True)
+    ]
+
+
+def test_progress_in_a_terminal_rewrites_one_line_and_leaves_none(data, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     train(fresh_model(), data, TrainConfig(steps=20, batch_size=4))
     shown = capsys.readouterr()
     assert "training" in shown.out and "\n" not in shown.out
-    assert shown.err == ""
+    assert shown.out.rsplit("\r", 1)[-1].strip() == "" and shown.err == ""
 
 
 @pytest.mark.parametrize(
