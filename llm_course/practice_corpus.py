@@ -13,14 +13,15 @@ The words and weights stand in llm_course/practice_words.py.
 
 Lists. In a list, the word of rank r = 0, 1, ... weighs scale // (r + 10), where scale is 10_000 if
 SCALES does not have the list's name. In the text a space follows it ("_" in a list is a space too).
-The lists are those of LISTS; The, This, These (the, this, these with a capital); and of each theme
-adjective, one (its nouns), many (its nouns + "s"), do (its verbs), does (its verbs + "s"), Do, Does
-(do, does with a capital). A speech keeps to the theme of its first such word; up to and including
-that word, a theme's list means the lists of all 8 themes together, each with scale // 8.
+The lists are those of LISTS; The, This, These (the words of the, this, these with a capital); and of
+each theme adjective, one (its nouns), many (its nouns + "s"), do (its verbs), does (its verbs + "s"),
+Do, Does (the words of do, does with a capital). A speech keeps to the theme of its first such word;
+up to and including that word, a theme's list means the lists of all 8 themes together, each with
+scale // 8.
 
 Rules. "a | b" is one choice among the strings of both, with the weights they have; "a, b" is a,
-then b; [w] says that each of the strings weighs WEIGHTS["w"], where no weight is given they are
-equal; <x> stands for any x. Only the end of the play costs nothing.
+then b; [w] says that each of the strings weighs WEIGHTS["w"], a choice without any has equal
+weights; <x> stands for any x. That the play ends is not predicted, and costs nothing.
 
 play      scenes, up to the first that ends at or past LENGTH characters.
 scene     "SCENE. <place> at ", "<time>.\n\nEnter ", "<name>, ", "<name> and ", "<name>.\n\n" (from
@@ -30,7 +31,7 @@ turn      If somebody was called, or a direction comes just before: a label. Els
           "Enter <name>.\n\n" [enter] of those off stage, while fewer than 5 are on stage |
           "Exit <name>.\n\n" [exit] of those on stage, while more than 2 are.
 label     "<NAME>:\n" [label], in capitals, of the one called, or else of all on stage except the
-          last to speak in this scene. A speech follows.
+          last to speak in this scene (even after an Exit). A speech follows.
 speech    1 to 3 couplets, each with its start, The | This | These | conjunction | pronoun | Do. A
           choice of "\n" [stop], which ends the speech, | the next start follows the first and the
           second couplet; after the third, and after one that calls somebody, it is "\n" alone.
@@ -44,9 +45,10 @@ phrase    the | this | these | adjective | many; then, after the: adjective | on
           this: adjective | one, after these: adjective | many; then, after any adjective, that
           choice without adjective, or many if the phrase began with the adjective.
 object    A phrase whose first choice is also | manner; after a manner comes a phrase without it.
-tail(e)   preposition, the | this, and "<word><ending>": a word of RHYMES, an ending of ENDINGS[e].
-          The weight is 10_000 // (r + 10), by the word's rank in its class, times the ending's. The
-          second line takes the class of the first line's word, without that word.
+tail(e)   preposition, the | this, and "<word><ending>": a word of RHYMES, whose classes "|"
+          separates, and an ending of ENDINGS[e]. The weight is (10_000 // (r + 10)) times the
+          ending's; r is the word's rank in its class. The second line takes the class of the first
+          line's word, without that word; the others keep their ranks.
 """
 
 from bisect import bisect_left, bisect_right

@@ -8,6 +8,7 @@ from llm_course.data import get_batch
 from llm_course.evaluation import evaluate
 from llm_course.models.bigram import BigramConfig, BigramLM
 from llm_course.models.ngram import NgramTable
+from llm_course.practice_corpus import best_loss
 from llm_course.recipes import RECIPES, build
 from llm_course.training import train
 
@@ -65,13 +66,23 @@ def test_sizes_are_checked(name):
         BigramConfig(**({"vocab_size": 5} | {name: 0}))
 
 
-@pytest.mark.parametrize("corpus", ["shakespeare_data", "practice_data"])
-def test_it_arrives_where_counting_does(corpus, request):
-    data, tokenizer = request.getfixturevalue(corpus)
-    model = build("bigram", tokenizer.vocab_size)
-    history = train(model, data, RECIPES["bigram"].training)
+def trained(data, tokenizer):
+    """Return the losses of the recipe's model and of the counted bigram table."""
+    history = train(build("bigram", tokenizer.vocab_size), data, RECIPES["bigram"].training)
     counts = evaluate(NgramTable(data.train, tokenizer.vocab_size, 2), data.val)
-    assert abs(history.val_loss[-1] - counts) < 0.02
+    return history.val_loss[-1], counts
+
+
+def test_it_arrives_where_counting_does(shakespeare_data):
+    learned, counts = trained(*shakespeare_data)
+    assert abs(learned - counts) < 0.02
+    assert abs(learned - 2.48) < 0.02
+
+
+def test_on_the_practice_corpus_too_and_above_its_best_loss(practice_data):
+    learned, counts = trained(*practice_data)
+    assert abs(learned - counts) < 0.02
+    assert learned > best_loss(len(practice_data[0].train))
 
 
 def test_gradients_are_those_of_the_library(model, generator):
