@@ -1,7 +1,7 @@
 """Writing text with a model: one token after another, each drawn from the model's own distribution."""
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llm_course.tokenizers import CharTokenizer
@@ -53,3 +53,14 @@ def generate_text(
     tokens = tokenizer.encode(prompt).to(device)[None]
     written = generate(model, tokens, n_tokens, generator=generator, temperature=temperature)
     return tokenizer.decode(written[0])
+
+
+@torch.no_grad()
+def next_chances(
+    model: nn.Module, tokenizer: CharTokenizer, text: str, top: int
+) -> tuple[Float[Tensor, " top"], str]:
+    """Return the chances of the `top` likeliest characters after `text`, and these characters."""
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    logits, _ = model(tokenizer.encode(text).to(device)[None, -model.config.context_length :])
+    chances, tokens = logits[0, -1].softmax(dim=-1).topk(top)
+    return chances, tokenizer.decode(tokens)

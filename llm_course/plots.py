@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
@@ -51,18 +52,15 @@ def plot_losses(
     for name, loss in (references or {}).items():
         ax.axhline(loss, color=GREY, linewidth=0.8, linestyle="--")
         ax.annotate(
-            f"{name} {loss:.2f}",
+            f" {name} {loss:.2f}",
             (1, loss),
             xycoords=("axes fraction", "data"),
-            xytext=(-2, 2),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
+            va="center",
             color=GREY,
             fontsize=9,
         )
     ax.set(xlabel="training steps", ylabel=LOSS_LABEL)
-    ax.legend(frameon=False, loc="upper center")
+    ax.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     return ax.figure
 
 
@@ -75,9 +73,13 @@ def plot_heatmap(
     column_name: str,
     value_name: str,
     vmax: float | None = None,
+    gamma: float = 1.0,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw a matrix as colours from 0 to `vmax`; rows run downwards, both sides carry their labels."""
+    """Draw a matrix as colours from 0 to `vmax`; rows run downwards, both sides carry their labels.
+
+    With `gamma` below 1, small values get more of the colours: 0.5 is a square-root scale.
+    """
     values = np.asarray(values)
     if values.shape != (len(row_labels), len(column_labels)):
         raise ValueError(
@@ -85,10 +87,10 @@ def plot_heatmap(
             f"and {len(column_labels)} column labels"
         )
     ax = ax or new_axes(8.5, 8.0)
-    image = ax.imshow(values, vmin=0, vmax=vmax, cmap="viridis")
-    size = 10 if max(values.shape) <= 32 else 7
-    ax.set_xticks(range(len(column_labels)), map(visible, column_labels), fontsize=size)
-    ax.set_yticks(range(len(row_labels)), map(visible, row_labels), fontsize=size)
+    image = ax.imshow(values, norm=PowerNorm(gamma, vmin=0, vmax=vmax), cmap="viridis")
+    style = {"fontsize": 10 if max(values.shape) <= 32 else 8, "family": "monospace"}
+    ax.set_xticks(range(len(column_labels)), map(visible, column_labels), **style)
+    ax.set_yticks(range(len(row_labels)), map(visible, row_labels), **style)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set(xlabel=column_name, ylabel=row_name)
@@ -107,7 +109,8 @@ def plot_bars(
     """Draw one bar a label, in the order given."""
     ax = ax or new_axes(8.5, 3.2)
     ax.bar(range(len(labels)), np.asarray(values), color=BLUE)
-    ax.set_xticks(range(len(labels)), map(visible, labels), fontsize=8 if len(labels) > 32 else 10)
+    size = 8 if len(labels) > 32 else 11
+    ax.set_xticks(range(len(labels)), map(visible, labels), fontsize=size, family="monospace")
     ax.tick_params(axis="x", length=0)
     ax.margins(x=0.01)
     ax.set(xlabel=label_name, ylabel=value_name)
@@ -155,7 +158,7 @@ def plot_ngram_losses(
     """Draw the losses of counting tables against how many characters they look at, the best one marked."""
     ax = ax or new_axes()
     ax.plot(orders, val_losses, "o-", color=BLUE, label="validation")
-    ax.plot(orders, train_losses, "s:", color=ORANGE, label="training")
+    ax.plot(orders, train_losses, "s:", color=BLUE, fillstyle="none", label="training")
     best = int(np.argmin(val_losses))
     ax.annotate(
         f"best: order {orders[best]}, {val_losses[best]:.2f}",

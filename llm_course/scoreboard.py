@@ -11,7 +11,7 @@ RECORDED = Path(__file__).parent.parent / "results" / "scoreboard.json"
 
 @dataclass(frozen=True)
 class Row:
-    """One model: its loss in nats per character, the numbers it keeps, and the seconds it took to make."""
+    """One model: its loss in nats per character, how many numbers it keeps, the seconds to make it."""
 
     model: str
     loss: float
@@ -20,9 +20,9 @@ class Row:
 
 
 class Scoreboard:
-    """A table of rows in the order they were added; it prints as text and shows as a table in Jupyter."""
+    """Rows in the order they were added; it prints as text, and Jupyter shows the best in bold."""
 
-    HEAD = ("model", "numbers kept", "seconds", "nats per character", "bits", "perplexity")
+    HEAD = ("model", "parameters", "seconds", "nats per character", "bits", "perplexity")
 
     def __init__(self, rows: list[Row] | None = None) -> None:
         self.rows = list(rows or [])
@@ -68,7 +68,11 @@ class Scoreboard:
 
     def _repr_markdown_(self) -> str:
         rule = ("---", *["---:"] * (len(self.HEAD) - 1))
-        return "\n".join(f"| {' | '.join(line)} |" for line in (self.HEAD, rule, *self._cells()))
+        lines = [self.HEAD, rule, *self._cells()]
+        if self.rows:
+            best = len(lines) - len(self.rows) + self.rows.index(self.best())
+            lines[best] = tuple(f"**{cell}**" for cell in lines[best])
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def to_json(self) -> list[dict[str, str | float | None]]:
         """Return the rows as plain data."""

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from llm_course.generation import generate, generate_text
+from llm_course.generation import generate, generate_text, next_chances
 from llm_course.models.bigram import BigramConfig, BigramLM
 from llm_course.tokenizers import CharTokenizer
 
@@ -70,3 +70,12 @@ def test_bad_requests_are_named(model, generator):
         generate(model, torch.tensor([[1]]), 1, generator=generator, temperature=0.0)
     with pytest.raises(ValueError, match="'z' .* at position 1"):
         generate_text(model, CharTokenizer("abc"), "az")
+
+
+def test_next_chances_are_the_likeliest_first(model):
+    tokenizer = CharTokenizer("abc")
+    chances, characters = next_chances(model, tokenizer, "ab", top=3)
+    expected = model(tokenizer.encode("ab")[None])[0][0, -1].softmax(-1)
+    torch.testing.assert_close(chances, expected[tokenizer.encode(characters)])
+    assert chances.tolist() == sorted(chances.tolist(), reverse=True)
+    assert next_chances(model, tokenizer, "ab", top=2)[1] == characters[:2]

@@ -24,7 +24,7 @@ def test_losses_are_drawn_as_given():
     np.testing.assert_array_equal(val.get_xydata(), [[0, 4.1], [10, 2.5]])
     np.testing.assert_array_equal(train.get_ydata(), [4.0, 2.0])
     assert set(line.get_ydata()) == {4.17}
-    assert axes.texts[0].get_text() == "uniform 4.17"
+    assert axes.texts[0].get_text() == " uniform 4.17"
     assert "nats" in axes.get_ylabel() and axes.get_xlabel()
 
 

@@ -16,9 +16,9 @@ def test_rows_keep_their_order_and_are_replaced_by_name():
 def test_it_prints_as_text_and_as_a_table():
     board = Scoreboard([Row("uniform", math.log(65), 0), Row("bigram", 2.5, 4225, 1.25)])
     assert str(board).splitlines()[1].split() == ["uniform", "0", "–", "4.174", "6.02", "65.0"]
-    assert (
-        board._repr_markdown_().splitlines()[3] == "| bigram | 4,225 | 1.2 | 2.500 | 3.61 | 12.2 |"
-    )
+    lines = board._repr_markdown_().splitlines()
+    assert lines[2] == "| uniform | 0 | – | 4.174 | 6.02 | 65.0 |"
+    assert lines[3] == "| **bigram** | **4,225** | **1.2** | **2.500** | **3.61** | **12.2** |"
 
 
 def test_the_recorded_one_holds_every_table_and_rung():
