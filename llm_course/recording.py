@@ -1,0 +1,31 @@
+"""Watching attention from outside: the model's code does not know that it is watched."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@contextmanager
+def record_attention(model: nn.Module) -> Iterator[list[Float[Tensor, "B H T T"]]]:
+    """Fill a list with the attention weights of every layer while the model runs inside `with`.
+
+    One entry a layer and forward pass, in the order in which they ran; rows are queries, columns keys.
+    The weights are computed anew from each attention layer's input, so that its results stay the same.
+    """
+    maps: list[Tensor] = []
+
+    def watch(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        weights = layer.attention_weights(inputs[0]).detach()
+        maps.append(
+            weights if weights.dim() == 4 else weights[:, None]
+        )  # a single head is one of one
+
+    layers = [layer for layer in model.modules() if hasattr(layer, "attention_weights")]
+    handles = [layer.register_forward_hook(watch) for layer in layers]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
