@@ -6,10 +6,12 @@ Colours are those of Okabe and Ito, which colour-blind readers can tell apart; m
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from llm_course.training import History
 
@@ -173,6 +175,33 @@ def plot_ngram_losses(
     ax.set(xlabel="order n (characters in a run)", ylabel=LOSS_LABEL, xticks=orders, ylim=(0, None))
     ax.legend(frameon=False)
     return ax.figure
+
+
+def plot_attention(maps: Float[Tensor, "L H T T"], text: str) -> Figure:
+    """Draw every layer's (down) and head's (across) attention: queries in rows, keys in columns."""
+    n_layer, n_head, length, _ = maps.shape
+    if length != len(text):
+        raise ValueError(f"maps of {length} characters do not fit a text of {len(text)}")
+    side = max(2.6, 0.19 * length) if n_layer * n_head > 1 else max(4.0, 0.24 * length)
+    figure = Figure(
+        figsize=(side * n_head + 1, side * n_layer + 0.6), dpi=100, layout="constrained"
+    )
+    labels = [visible(character) for character in text]
+    style = {"fontsize": 9 if n_layer * n_head == 1 else 7, "family": "monospace"}
+    grid = figure.subplots(n_layer, n_head, squeeze=False)
+    for layer in range(n_layer):
+        for head in range(n_head):
+            ax = grid[layer, head]
+            image = ax.imshow(maps[layer, head].numpy(force=True), vmin=0, vmax=1, cmap="viridis")
+            ax.set_xticks(range(length), labels, **style)
+            ax.set_yticks(range(length), labels, **style)
+            ax.tick_params(length=0)
+            if n_layer * n_head > 1:
+                ax.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=10)
+    figure.supxlabel("key: the character looked at")
+    figure.supylabel("query: the character that looks")
+    figure.colorbar(image, ax=grid, label="attention weight", shrink=0.7)
+    return figure
 
 
 def plot_ladder(rungs: Mapping[str, str], n_reached: int, ax: Axes | None = None) -> Figure:

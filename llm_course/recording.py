@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from llm_course.tokenizers import CharTokenizer
 
 
 @contextmanager
@@ -29,3 +32,14 @@ def record_attention(model: nn.Module) -> Iterator[list[Float[Tensor, "B H T T"]
     finally:
         for handle in handles:
             handle.remove()
+
+
+@torch.no_grad()
+def attention_maps(
+    model: nn.Module, tokenizer: CharTokenizer, text: str
+) -> Float[Tensor, "L H T T"]:
+    """Return the attention weights of every layer and head while the model reads `text`."""
+    device = next(parameter.device for parameter in model.parameters())
+    with record_attention(model) as maps:
+        model(tokenizer.encode(text).to(device)[None])
+    return torch.cat(maps).cpu()

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from llm_course.plots import (
     new_axes,
+    plot_attention,
     plot_bars,
     plot_heatmap,
     plot_ladder,
@@ -66,3 +68,16 @@ def test_the_ladder_fills_what_was_reached():
 def test_pictures_go_where_they_are_told():
     axes = new_axes()
     assert plot_bars([1.0], ["a"], label_name="", value_name="", ax=axes) is axes.figure
+
+
+def test_attention_is_drawn_with_queries_down_and_keys_across():
+    maps = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).tril()
+    figure = plot_attention(maps, "ab \n")
+    panels = figure.axes[:-1]
+    assert [ax.get_title() for ax in panels[:4:3]] == ["layer 1, head 1", "layer 2, head 1"]
+    np.testing.assert_allclose(panels[4].images[0].get_array(), maps[1, 1].numpy())
+    assert panels[0].images[0].get_clim() == (0, 1)
+    assert [label.get_text() for label in panels[0].get_xticklabels()] == ["a", "b", "␣", "↵"]
+    assert figure.get_supxlabel().startswith("key") and figure.get_supylabel().startswith("query")
+    with pytest.raises(ValueError, match="maps of 4 characters do not fit a text of 3"):
+        plot_attention(maps, "abc")

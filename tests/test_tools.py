@@ -155,10 +155,14 @@ ROOMS = [  # each may import from those above it, and only from those
     {"practice_corpus"},
     {"data"},
     {"models.bigram", "models.ngram"},
-    {"evaluation", "generation"},
+    {"models.single_head_attention"},
+    {"models.multi_head_attention"},
+    {"models.single_block_transformer"},
+    {"models.decoder_transformer"},
+    {"evaluation", "generation", "recording"},
     {"training"},
     {"plots", "notebook", "recipes", "scoreboard"},
-    {"checkpoint"},
+    {"checkpoint", "attention_view"},
     {"__main__"},
 ]
 
