@@ -96,3 +96,13 @@ def test_gradients_are_those_of_the_library(model, generator):
         targets.flatten(),
     ).backward()
     torch.testing.assert_close(model.output.weight.grad, weight.grad, rtol=0, atol=1e-10)
+
+
+def test_building_leaves_the_global_generator_alone():
+    state = torch.get_rng_state()
+    first, second, other = build("bigram", 5), build("bigram", 5), build("bigram", 5, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first.output.weight, second.output.weight)
+    assert not torch.equal(first.output.weight, other.output.weight)
+    assert (first.output.bias == 0).all()
+    assert first.config == BigramConfig(5, context_length=8, n_embd=32)

@@ -72,3 +72,28 @@ def test_a_place_that_cannot_be_written(saved, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CheckpointError, match="--out"):
         save_checkpoint(tmp_path / "file" / "m.safetensors", "bigram", model, tokenizer, ABOUT)
+
+
+def test_a_file_that_is_cut_off_while_writing_leaves_the_old_one(saved, monkeypatch):
+    path, model, tokenizer = saved
+    before = path.read_bytes()
+
+    def full(self, data):
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        save_checkpoint(path, "bigram", model, tokenizer, ABOUT)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_weights_that_are_missing_are_noticed(saved):
+    path, *_ = saved
+    header = {"recipe": "bigram", "config": '{"vocab_size": 3}', "characters": "abc", "about": "{}"}
+    weights = build("bigram", 3).state_dict()
+    del weights["output.bias"]
+    save_file(weights, path, metadata=header)
+    with pytest.raises(CheckpointError, match="is not a model of this course"):
+        load_checkpoint(path)

@@ -8,6 +8,7 @@ import pytest
 
 from llm_course import scoreboard
 from llm_course.__main__ import main
+from llm_course.checkpoint import load_checkpoint
 
 
 def command(*arguments, cwd):
@@ -138,3 +139,49 @@ def test_a_reader_who_leaves_early_is_no_error(away):
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_the_seed_decides_the_training(own_text, away, capsys):
+    def trained(seed):
+        main(["train", "bigram", "--text", str(own_text), "--steps", "5", "--seed", seed])
+        return capsys.readouterr().out
+
+    assert trained("1").split("sample:")[1] != trained("2").split("sample:")[1]
+    # From the same first weights, other batches: the seed reaches the training too.
+    losses = {re.search(r"loss (\S+)", trained(seed))[1] for seed in "12"}
+    assert len(losses) == 2
+
+
+def test_what_is_saved_tells_how_good_it_is(own_text, away, capsys):
+    main(["train", "bigram", "--text", str(own_text), "--steps", "200"])
+    loss = re.search(r"validation loss (\S+) nats", capsys.readouterr().out)[1]
+    about = load_checkpoint(away / "runs" / "bigram-my-own.safetensors").about
+    assert about["corpus"] == "my own" and about["steps"] == "200"
+    assert float(about["loss"]) == pytest.approx(float(loss), abs=6e-4)
+
+
+def test_a_console_without_the_sign_shows_a_question_mark(away):
+    (away / "own.txt").write_text("naïve café\n" * 100, encoding="utf-8")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    train = [
+        sys.executable,
+        "-m",
+        "llm_course",
+        "train",
+        "bigram",
+        "--text",
+        "own.txt",
+        "--steps",
+        "2",
+    ]
+    done = subprocess.run(train, cwd=away, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_stopping_is_no_error_with_a_traceback(own_text, monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llm_course.__main__.train", interrupted)
+    assert main(["train", "bigram", "--text", str(own_text)]) == 130
+    assert "stopped" in capsys.readouterr().err

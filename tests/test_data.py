@@ -262,3 +262,48 @@ def test_too_few_tokens_for_a_window(generator):
 def test_the_real_file_is_the_real_file(tiny_shakespeare):
     assert len(tiny_shakespeare) == download.SIZE == 1_115_394
     assert len(set(tiny_shakespeare)) == 65
+
+
+def test_the_address_and_the_limits_are_as_announced():
+    assert download.URL.startswith("https://") and download.URL.endswith(
+        "/tinyshakespeare/input.txt"
+    )
+    assert download.TIME_LIMIT <= 30 and 60 <= download.FORGET_AFTER <= 7200
+
+
+def test_a_failure_from_the_future_is_not_believed(server, away):
+    server.failures = 99
+    load_corpus()
+    server.failures = 0
+    os.utime(away / "cache" / "download_failed.txt", (time.time() + 9999,) * 2)
+    assert load_corpus().name == "Tiny Shakespeare"
+
+
+def test_the_reason_of_a_failure_is_remembered_too(server, capsys):
+    server.failures = 99
+    load_corpus()
+    capsys.readouterr()
+    load_corpus()
+    assert "503" in capsys.readouterr().err
+
+
+def test_nobody_answers(server, away, capsys):
+    server.shutdown()
+    server.server_close()
+    assert load_corpus().name == "Practice corpus"
+    assert "the server cannot be reached" in capsys.readouterr().err
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(folder, away, monkeypatch):
+    monkeypatch.setenv("HOME", str(away))
+    monkeypatch.setenv("USERPROFILE", str(away))
+    monkeypatch.setenv("LLM_COURSE_DATA", "~/data")
+    assert load_corpus().text == FAKE.decode()
+    assert copy_corpus("~/class") == away / "class" / FILE_NAME
+
+
+def test_a_damaged_copy_is_not_handed_around(folder, tmp_path):
+    (folder / FILE_NAME).write_bytes(FAKE[:100])
+    with pytest.raises(CorpusError, match="cut short"):
+        copy_corpus(tmp_path / "class")
+    assert not (tmp_path / "class").exists()

@@ -76,3 +76,36 @@ def test_evaluating_changes_nothing(mode):
 def test_units():
     assert bits(math.log(8)) == pytest.approx(3)
     assert perplexity(math.log(65)) == pytest.approx(65)
+
+
+class Dropping(BigramLM):
+    """A bigram model with dropout, which tells whether it runs in training mode, and with gradients."""
+
+    def forward(self, tokens, targets=None):
+        assert not self.training and not torch.is_grad_enabled()
+        return super().forward(tokens, targets)
+
+
+def test_a_model_is_judged_as_it_will_be_used():
+    model = Dropping(BigramConfig(7)).train()
+    evaluate(model, torch.arange(7))
+    assert model.training
+
+
+def test_an_estimate_takes_windows_from_everywhere():
+    seen = []
+
+    def cost(token, n_seen):
+        seen.append(token)
+        return torch.ones(token.shape)
+
+    evaluate(Clairvoyant(1000, 8, cost), torch.arange(1000), n_windows=5)
+    first_tokens = torch.cat(seen)[:, 0] - 1
+    assert first_tokens.tolist() == [0, 248, 496, 744, 991]
+
+
+def test_windows_longer_than_a_batch_are_no_problem():
+    loss = evaluate(
+        BigramLM(BigramConfig(3, context_length=9000)), torch.zeros(10_000, dtype=torch.long)
+    )
+    assert loss == pytest.approx(math.log(3), abs=0.2)

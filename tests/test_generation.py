@@ -79,3 +79,15 @@ def test_next_chances_are_the_likeliest_first(model):
     torch.testing.assert_close(chances, expected[tokenizer.encode(characters)])
     assert chances.tolist() == sorted(chances.tolist(), reverse=True)
     assert next_chances(model, tokenizer, "ab", top=2)[1] == characters[:2]
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_it_writes_without_dropout_and_without_gradients(mode):
+    class Watched(BigramLM):
+        def forward(self, tokens, targets=None):
+            assert not self.training and not torch.is_grad_enabled()
+            return super().forward(tokens, targets)
+
+    model = Watched(BigramConfig(3)).train(mode)
+    text = generate_text(model, CharTokenizer("\nab"), n_tokens=5)
+    assert text.startswith("\n") and model.training is mode

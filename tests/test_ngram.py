@@ -76,3 +76,18 @@ def test_the_reference_table(shakespeare_data):
     }
     assert losses == pytest.approx(REFERENCE, abs=0.001)
     assert min(losses, key=losses.get) == 5
+
+
+def test_the_loss_is_the_mean_cross_entropy(generator):
+    table = NgramTable(torch.randint(4, (300,), generator=generator), 4, 3)
+    tokens, targets = torch.randint(4, (2, 3, 9), generator=generator)
+    logits, loss = table(tokens, targets)
+    torch.testing.assert_close(loss, -logits.gather(2, targets[..., None]).mean())
+
+
+def test_half_a_window_is_history_enough():
+    assert NgramConfig(65, 5).context_length == 10
+
+
+def test_as_many_tokens_as_the_order_are_enough():
+    assert NgramTable(torch.tensor([0, 1, 2]), 3, 3).n_counts == 6  # 0 1 2, 01 12, 012

@@ -193,3 +193,20 @@ def test_the_corpus_is_not_in_the_repository(tiny_shakespeare):
         inside = path.relative_to(ROOT).parts
         if path.is_file() and inside[0] not in {".git", ".venv", "_build", "my_notebooks", "runs"}:
             assert passage.encode() not in path.read_bytes(), path
+
+
+def test_the_lab_opens_on_this_machine_only_with_its_token(tmp_path, monkeypatch):
+    lab = load("lab")
+    commands = []
+    monkeypatch.setattr(lab, "COPIES", tmp_path / "mine")
+    monkeypatch.setattr(lab.subprocess, "call", lambda command: commands.append(command) or 7)
+    monkeypatch.setattr(lab.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(lab.sys, "argv", ["lab.py", "--no-browser"])
+    with pytest.raises(SystemExit) as caught:
+        lab.main()
+    assert caught.value.code == 7
+    (command,) = commands
+    assert "--ServerApp.ip=127.0.0.1" in command and "--no-browser" in command
+    assert not any("token" in word or "password" in word for word in command)
+    assert str(tmp_path / "mine" / "00_welcome.ipynb") in command
+    assert (tmp_path / "mine" / "00_welcome.ipynb").exists()

@@ -1,10 +1,11 @@
 import math
+import time
 
 import pytest
 import torch
 
-from llm_course.data import split
-from llm_course.evaluation import evaluate
+from llm_course.data import Split, split
+from llm_course.evaluation import count_windows, evaluate
 from llm_course.models.bigram import BigramConfig, BigramLM
 from llm_course.training import TrainConfig, train
 
@@ -84,3 +85,58 @@ def test_progress_in_a_terminal_rewrites_one_line_and_leaves_none(data, monkeypa
 def test_a_bad_configuration_names_the_value(field, value):
     with pytest.raises(ValueError, match=f"{field} must .* {value}"):
         TrainConfig(**{field: value})
+
+
+def test_the_losses_are_those_of_the_two_parts():
+    data = split(torch.cat([torch.arange(7).repeat(60), torch.zeros(47, dtype=torch.long)]))
+    model = fresh_model()
+    history = train(model, data, TrainConfig(steps=200, batch_size=4, learning_rate=0.05))
+    assert history.val_loss[-1] == pytest.approx(evaluate(model, data.val))
+    assert history.train_loss[-1] == pytest.approx(
+        evaluate(model, data.train, count_windows(data.val, 8)), rel=1e-6
+    )
+    assert history.val_loss[-1] > history.train_loss[-1] + 1  # the last part is not like the first
+
+
+def test_few_windows_are_enough_for_a_curve(data):
+    def first_loss(eval_windows):
+        model = fresh_model()
+        config = TrainConfig(steps=1, batch_size=4, eval_windows=eval_windows)
+        return train(model, data, config).val_loss[0]
+
+    model = fresh_model()
+    assert first_loss(3) == pytest.approx(evaluate(model, data.val, n_windows=3))
+    assert first_loss(None) == pytest.approx(evaluate(model, data.val))
+    assert first_loss(3) != first_loss(None)
+
+
+def test_it_trains_in_training_mode_and_by_adamw(data):
+    modes = []
+
+    class Watched(BigramLM):
+        def forward(self, tokens, targets=None):
+            if targets is not None:
+                modes.append(self.training)
+            return super().forward(tokens, targets)
+
+    torch.manual_seed(0)
+    model = Watched(BigramConfig(7, 8, 4)).eval()
+    untouched = model.token_embedding.weight.detach()[6].clone()
+    only_zeros = Split(torch.zeros(50, dtype=torch.long), torch.zeros(50, dtype=torch.long))
+    train(
+        model, only_zeros, TrainConfig(steps=1, batch_size=4, learning_rate=0.1, weight_decay=0.5)
+    )
+    assert modes == [True]
+    # A row without a gradient moves by weight decay alone: by the factor 1 − 0.1 · 0.5 in AdamW.
+    torch.testing.assert_close(model.token_embedding.weight[6], 0.95 * untouched)
+
+
+def test_weight_decay_is_off_unless_asked_for():
+    assert TrainConfig().weight_decay == 0
+
+
+def test_seconds_count_steps_and_not_evaluations(data):
+    started = time.perf_counter()
+    config = TrainConfig(steps=3, batch_size=4, eval_every=1)
+    history = train(fresh_model(), data, config, callback=lambda step, record: time.sleep(0.2))
+    assert 0 < history.seconds[-1] < time.perf_counter() - started - 0.8
