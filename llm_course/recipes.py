@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from llm_course.models.bigram import BigramConfig, BigramLM
+from llm_course.models.single_head_attention import SingleHeadConfig, SingleHeadLM
 from llm_course.training import TrainConfig
 
 
@@ -23,6 +24,13 @@ class Recipe:
 RECIPES = {
     "bigram": Recipe(
         BigramLM, BigramConfig, TrainConfig(steps=2000, batch_size=128, learning_rate=3e-3)
+    ),
+    "single-head": Recipe(
+        SingleHeadLM,
+        SingleHeadConfig,
+        TrainConfig(
+            steps=1500, batch_size=32, learning_rate=3e-3, eval_every=150, eval_windows=500
+        ),
     ),
 }
 

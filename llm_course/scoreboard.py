@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from llm_course.data import Corpus
+from llm_course.download import note
 from llm_course.evaluation import bits, perplexity
 
 RECORDED = Path(__file__).parent.parent / "results" / "scoreboard.json"
@@ -87,3 +89,13 @@ def load_recorded() -> tuple[Scoreboard, dict[str, str]]:
         )
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
     return Scoreboard([Row(**row) for row in recorded["rows"]]), recorded["made"]
+
+
+def scoreboard_before(model: str, corpus: Corpus) -> Scoreboard:
+    """Return the recorded rows that stand above `model`, or none where the corpus is another one."""
+    recorded, made = load_recorded()
+    if not made["corpus"].startswith(corpus.name):
+        note(f"the recorded rows are left out: they were measured on {made['corpus']}.")
+        return Scoreboard()
+    names = [row.model for row in recorded.rows]
+    return Scoreboard(recorded.rows[: names.index(model) if model in names else None])

@@ -1,6 +1,8 @@
 import math
 
-from llm_course.scoreboard import Row, Scoreboard, load_recorded
+from llm_course.data import Corpus
+from llm_course.recipes import RECIPES
+from llm_course.scoreboard import Row, Scoreboard, load_recorded, scoreboard_before
 
 
 def test_rows_keep_their_order_and_are_replaced_by_name():
@@ -25,6 +27,13 @@ def test_the_recorded_one_holds_every_table_and_rung():
     board, made = load_recorded()
     models = [row.model for row in board.rows]
     assert models[:8] == [f"{order}-gram table" for order in range(1, 9)]
-    assert "bigram" in models
+    assert models[8:] == list(RECIPES)
     assert set(made) == {"command", "commit", "date", "machine", "corpus"}
     assert all(0 < row.loss < math.log(65) for row in board.rows)
+
+
+def test_a_notebook_gets_the_rows_above_its_own(capsys):
+    rows = scoreboard_before("single-head", Corpus("Tiny Shakespeare", "", "")).rows
+    assert [row.model for row in rows][-2:] == ["8-gram table", "bigram"]
+    assert scoreboard_before("single-head", Corpus("Practice corpus", "", "")).rows == []
+    assert "measured on Tiny Shakespeare" in capsys.readouterr().err
