@@ -88,7 +88,7 @@ def test_it_has_the_rhythm(path):
     for part in (
         "you can",
         "### Predict first",
-        "**Break",
+        "Break it",
         "## In five lines",
         "**Next question:**",
     ):
