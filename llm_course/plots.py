@@ -177,8 +177,11 @@ def plot_ngram_losses(
     return ax.figure
 
 
-def plot_attention(maps: Float[Tensor, "L H T T"], text: str) -> Figure:
-    """Draw every layer's (down) and head's (across) attention: queries in rows, keys in columns."""
+def plot_attention(maps: Float[Tensor, "L H T T"], text: str, gamma: float = 1.0) -> Figure:
+    """Draw every layer's (down) and head's (across) attention: queries in rows, keys in columns.
+
+    With `gamma` below 1, small weights get more of the colours: 0.5 is a square-root scale.
+    """
     n_layer, n_head, length, _ = maps.shape
     if length != len(text):
         raise ValueError(f"maps of {length} characters do not fit a text of {len(text)}")
@@ -192,7 +195,8 @@ def plot_attention(maps: Float[Tensor, "L H T T"], text: str) -> Figure:
     for layer in range(n_layer):
         for head in range(n_head):
             ax = grid[layer, head]
-            image = ax.imshow(maps[layer, head].numpy(force=True), vmin=0, vmax=1, cmap="viridis")
+            norm = PowerNorm(gamma, vmin=0, vmax=1)
+            image = ax.imshow(maps[layer, head].numpy(force=True), norm=norm, cmap="viridis")
             ax.set_xticks(range(length), labels, **style)
             ax.set_yticks(range(length), labels, **style)
             ax.tick_params(length=0)

@@ -82,6 +82,10 @@ def test_every_ignored_output_is_followed_by_a_check(path):
     assert {tag for cell in cells for tag in cell.metadata.get("tags", [])} <= TAGS
 
 
+def test_formulas_are_not_broken_by_doubled_backslashes(path):
+    assert not re.search(r"\\\\[a-z]", prose(path))
+
+
 def test_it_has_the_rhythm(path):
     text = prose(path)
     assert re.match(rf"# {path.stem[:2]} · ", text)

@@ -44,7 +44,7 @@ class SingleHeadAttention(nn.Module):
         return scores.softmax(dim=-1)
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T D"]:
-        """Return for each place the mean of the values before it, weighted by attention."""
+        """Return for each place the mean of the values up to it, weighted by attention."""
         return self.attention_weights(x) @ self.value(x)
 
 
