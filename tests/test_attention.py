@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from llm_course.data import get_batch
+from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.models.multi_head_attention import MultiHeadAttention, MultiHeadConfig, MultiHeadLM
 from llm_course.models.single_block_transformer import (
     BlockConfig,
@@ -29,6 +30,7 @@ from llm_course.recording import record_attention
 LANGUAGE_MODELS = {
     "single head": lambda: SingleHeadLM(SingleHeadConfig(11, 12, 20)),
     "multi head": lambda: MultiHeadLM(MultiHeadConfig(11, 12, 20, n_head=5)),
+    "decoder": lambda: DecoderTransformer(DecoderConfig(11, 12, 20, n_head=5, n_layer=3)),
     "block": lambda: SingleBlockTransformer(BlockConfig(11, 12, 20, n_head=5, n_layer=2)),
 }
 
@@ -182,6 +184,37 @@ def test_a_block_is_the_librarys():
             (ours.norm1.weight, theirs.norm1.weight),
         ],
     )
+
+
+def test_the_decoder_is_a_stack_of_the_librarys_layers():
+    torch.manual_seed(0)
+    ours = DecoderTransformer(DecoderConfig(11, 7, 12, n_head=3, n_layer=4)).double()
+    theirs = nn.TransformerEncoder(library_block(ours.blocks[0]), 4, enable_nested_tensor=False)
+    for i, block in enumerate(ours.blocks):
+        theirs.layers[i] = library_block(block)
+    tokens = torch.randint(11, (2, 7), generator=torch.Generator().manual_seed(1))
+    x = ours.token_embedding(tokens) + ours.position_embedding(torch.arange(7))
+    library = ours.output(F.layer_norm(theirs(x, mask=causal(7)), (12,)))
+    torch.testing.assert_close(ours(tokens)[0], library, rtol=0, atol=1e-10)
+
+    library.square().sum().backward()
+    by_library = [layer.linear1.weight.grad.clone() for layer in theirs.layers]
+    ours.zero_grad()
+    ours(tokens)[0].square().sum().backward()
+    for block, gradient in zip(ours.blocks, by_library, strict=True):
+        torch.testing.assert_close(
+            block.feed_forward.wider.weight.grad, gradient, rtol=1e-10, atol=1e-10
+        )
+
+
+def test_the_decoder_has_the_size_that_its_formula_says():
+    V, T, C, L = 65, 64, 128, 3
+    decoder = DecoderTransformer(DecoderConfig(V))
+    per_block = (
+        2 * 2 * C + (3 * C * C + 3 * C) + (C * C + C) + (4 * C * C + 4 * C) + (4 * C * C + C)
+    )
+    expected = V * C + T * C + L * per_block + 2 * C + C * V
+    assert sum(p.numel() for p in decoder.parameters()) == expected == 619_904
 
 
 def test_dropout_works_in_training_only():

@@ -3,12 +3,15 @@
 import math
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from llm_course.models.single_head_attention import SingleHeadConfig, future_mask
+from llm_course.models.single_head_attention import (
+    SingleHeadConfig,
+    SingleHeadLM,
+    future_mask,
+)
 
 
 @dataclass(frozen=True)
@@ -63,25 +66,9 @@ class MultiHeadAttention(nn.Module):
         return self.output(attended.transpose(1, 2).flatten(2))
 
 
-class MultiHeadLM(nn.Module):
+class MultiHeadLM(SingleHeadLM):
     """The language model of the second rung with several heads in place of one."""
 
     def __init__(self, config: MultiHeadConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
-        self.position_embedding = nn.Embedding(config.context_length, config.n_embd)
+        super().__init__(config)
         self.attention = MultiHeadAttention(config.n_embd, config.n_head)
-        self.output = nn.Linear(config.n_embd, config.vocab_size)
-        nn.init.normal_(self.output.weight, std=0.02)
-        nn.init.zeros_(self.output.bias)
-
-    def forward(
-        self, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"] | None = None
-    ) -> tuple[Float[Tensor, "B T V"], Float[Tensor, ""] | None]:
-        """Return the logits of every next token, and the mean cross-entropy where targets are given."""
-        places = torch.arange(tokens.shape[1], device=tokens.device)
-        x = self.token_embedding(tokens) + self.position_embedding(places)
-        logits = self.output(self.attention(x))
-        loss = None if targets is None else F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        return logits, loss
