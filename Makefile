@@ -10,6 +10,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Installed elsewhere, as after this folder was moved, or with a Python that is gone: install anew.
+ifneq ($(shell $(BIN)/python --version >/dev/null 2>&1 && cat $(INSTALLED) 2>/dev/null),$(CURDIR))
+$(shell rm -f $(INSTALLED))
+endif
+
 .PHONY: help lab test test-offline check unit lint format course notebooks results clean
 
 help:  ## this list
@@ -56,4 +61,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  { echo "error: .venv could not be made; on Debian and Ubuntu, 'apt install python3-venv' mends that"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[lab,test]'
-	@touch $@
+	@echo '$(CURDIR)' > $@

@@ -7,9 +7,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from llm_course.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from llm_course.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    check_place,
+    load_checkpoint,
+    save_checkpoint,
+)
 from llm_course.data import load_corpus, split
-from llm_course.download import CorpusError, copy_corpus, locate
+from llm_course.download import CorpusError, copy_corpus, locate, read_tiny_shakespeare
 from llm_course.evaluation import bits, evaluate, perplexity
 from llm_course.generation import generate_text
 from llm_course.recipes import RECIPES, build
@@ -22,9 +28,13 @@ RUNS = Path("runs")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status; errors are one line on stderr, never a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a console that lacks a sign shows "?" instead
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        if hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(
+                errors="replace"
+            )  # a sign the console lacks shows as "?"
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -32,18 +42,20 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (CorpusError, CheckpointError, ConnectionError, FileNotFoundError, ValueError) as error:
+    except (CorpusError, CheckpointError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; nothing was saved", file=sys.stderr)
+        print("stopped", file=sys.stderr)
         return 130
     return 0
 
 
 def _data(options: argparse.Namespace) -> None:
     if options.to is None:
-        print(f"Tiny Shakespeare is at {locate(try_again=True)}")
+        file = locate(try_again=True)
+        read_tiny_shakespeare(file)
+        print(f"Tiny Shakespeare is at {file}")
         return
     file = copy_corpus(options.to)
     print(f"{file} is ready. Hand the folder around, and set on each machine:")
@@ -54,6 +66,9 @@ def _train(options: argparse.Namespace) -> None:
     corpus = load_corpus(options.text)
     tokenizer = CharTokenizer(corpus.text)
     data = split(tokenizer.encode(corpus.text))
+    name = re.sub(r"\W+", "-", corpus.name.lower()).strip("-")
+    path = options.out or RUNS / f"{options.model}-{name}.safetensors"
+    check_place(path)
     model = build(options.model, tokenizer.vocab_size, options.seed)
     config = replace(RECIPES[options.model].training, seed=options.seed)
     if options.steps is not None:
@@ -63,13 +78,12 @@ def _train(options: argparse.Namespace) -> None:
     print(f"{options.model}: {n_parameters:,} parameters, {config.steps:,} steps")
     history = train(model, data, config)
     loss = history.val_loss[-1]
-    name = re.sub(r"\W+", "-", corpus.name.lower()).strip("-")
-    path = options.out or RUNS / f"{options.model}-{name}.safetensors"
     about = {"corpus": corpus.name, "loss": f"{loss:.4f}", "steps": str(config.steps)}
     save_checkpoint(path, options.model, model, tokenizer, about)
     print(f"validation loss {_measured(loss)}, after {history.seconds[-1]:.1f} s of training")
     print(f"saved as {path}\n\nA sample:")
-    print(generate_text(model, tokenizer, n_tokens=200, seed=options.seed).lstrip("\n"))
+    prompt = _line_end(tokenizer)
+    print(generate_text(model, tokenizer, prompt, n_tokens=200, seed=options.seed).lstrip("\n"))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -85,7 +99,7 @@ def _generate(options: argparse.Namespace) -> None:
     text = generate_text(
         model,
         tokenizer,
-        options.prompt,
+        _line_end(tokenizer) if options.prompt is None else options.prompt,
         options.length,
         seed=options.seed,
         temperature=options.temperature,
@@ -99,6 +113,11 @@ def _scoreboard(options: argparse.Namespace) -> None:
         f"Recorded on {made['date']} by `{made['command']}` ({made['machine']}), {made['corpus']}"
     )
     print(scoreboard)
+
+
+def _line_end(tokenizer: CharTokenizer) -> str:
+    """Return what a text begins after where nobody says it: a line end, if the model knows it."""
+    return "\n" if "\n" in tokenizer.characters else tokenizer.characters[0]
 
 
 def _load(path: Path | None) -> Checkpoint:
@@ -149,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         "evaluate", _evaluate, "tell a trained model's loss on text it has not seen"
     )
     generator = command("generate", _generate, "let a trained model write")
-    generator.add_argument("--prompt", default="\n", metavar="TEXT", help="how the text begins")
+    generator.add_argument("--prompt", metavar="TEXT", help="how the text begins")
     generator.add_argument(
         "--length", type=_at_least(1), default=300, help="characters to write (default 300)"
     )

@@ -4,6 +4,7 @@ import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
@@ -54,6 +55,24 @@ def save_checkpoint(
         ) from error
 
 
+def check_place(path: str | Path) -> None:
+    """Raise CheckpointError unless a model can be saved at `path`, to know it before training."""
+    path = Path(path)
+    reason = "there is something there that is not a file" if path.exists() else ""
+    if not path.name or (path.exists() and (path.is_symlink() or not path.is_file())):
+        reason = reason or "it has no name"
+    else:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with NamedTemporaryFile(dir=path.parent):
+                return
+        except OSError as error:
+            reason = error.strerror or str(error)
+    raise CheckpointError(
+        f"{path} could not be written: {reason}. Choose another place with --out."
+    )
+
+
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Return the model saved at `path`; raises CheckpointError when it is missing or damaged."""
     path = Path(path)
@@ -66,7 +85,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             header = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         recipe = RECIPES[header["recipe"]]
-        model = recipe.model(recipe.config(**json.loads(header["config"])))
+        config = recipe.config(**json.loads(header["config"]))
+        if weights["token_embedding.weight"].shape != (config.vocab_size, config.n_embd):
+            raise ValueError("its weights are not of the sizes that its header names")
+        model = recipe.model(config)
         model.load_state_dict(weights)
         tokenizer = CharTokenizer(header["characters"])
         if tokenizer.vocab_size != model.config.vocab_size:
@@ -74,8 +96,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
                 f"{tokenizer.vocab_size} characters, but sizes for {model.config.vocab_size}"
             )
         about = json.loads(header["about"])
-        if not isinstance(about, dict):
-            raise ValueError("what its header says about the model is not a list of named facts")
+        if not isinstance(about, dict) or not isinstance(about.get("corpus"), str):
+            raise ValueError("its header does not say what the model was trained on")
         return Checkpoint(model, tokenizer, about)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

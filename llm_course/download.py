@@ -42,8 +42,10 @@ def locate(*, try_again: bool = False) -> Path:
         note(f"LLM_COURSE_DATA names {folder}, which holds no {FILE_NAME}; looking elsewhere.")
     cache = Path(os.environ.get("LLM_COURSE_CACHE") or pooch.os_cache("llm_course"))
     file, failure = cache / FILE_NAME, cache / "download_failed.txt"
-    if file.exists() and _sha256(read_file(file)) == SHA256:
-        return file
+    if file.exists():
+        if _sha256(read_file(file)) == SHA256:
+            return file
+        note(f"{file} is damaged; it is passed over and replaced by the next download.")
     if os.environ.get("LLM_COURSE_OFFLINE", "0") not in ("", "0"):
         raise ConnectionError("LLM_COURSE_OFFLINE is set, so that nothing was downloaded.")
     age = time.time() - failure.stat().st_mtime if failure.exists() else FORGET_AFTER
@@ -55,13 +57,7 @@ def locate(*, try_again: bool = False) -> Path:
         )
     try:
         _within(TIME_LIMIT, lambda: _download(cache))
-    except ValueError as error:  # pooch's word for a wrong hash
-        raise CorpusError(
-            f"What {URL} sent is not Tiny Shakespeare: its SHA-256 is wrong. Perhaps a login page of "
-            "this network answered in its place: log in and run this again, or set "
-            "LLM_COURSE_OFFLINE=1 to work on the practice corpus."
-        ) from error
-    except OSError as error:  # requests' and time-outs too
+    except OSError as error:  # requests' errors and time-outs too
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise CorpusError(
                 f"{file} could not be written: no space is left there. Free about 2 MB, or set "
@@ -70,6 +66,12 @@ def locate(*, try_again: bool = False) -> Path:
         with contextlib.suppress(OSError):  # a cache that can't be written remembers nothing
             failure.write_text(_reason(error), encoding="utf-8")
         raise ConnectionError(f"the download failed ({_reason(error)}).") from error
+    except ValueError as error:  # pooch's word for a wrong hash
+        raise CorpusError(
+            f"What {URL} sent is not Tiny Shakespeare: its SHA-256 is wrong. Perhaps a login page of "
+            "this network answered in its place: log in and run this again, or set "
+            "LLM_COURSE_OFFLINE=1 to work on the practice corpus."
+        ) from error
     failure.unlink(missing_ok=True)
     return file
 

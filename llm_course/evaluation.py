@@ -1,6 +1,8 @@
 """The one measure by which every model of the course is judged, and its units."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,18 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 
-@torch.no_grad()
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Run without dropout and without gradients inside `with`; give the model its mode back."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
 def evaluate(model: nn.Module, tokens: Int[Tensor, " N"], n_windows: int | None = None) -> float:
     """Return the mean loss over `tokens` in nats per token, each but the first scored exactly once.
 
@@ -25,8 +38,6 @@ def evaluate(model: nn.Module, tokens: Int[Tensor, " N"], n_windows: int | None 
         chosen = torch.linspace(0, total - 1, n_windows).round().long()
     device = next((parameter.device for parameter in model.parameters()), tokens.device)
 
-    was_training = model.training
-    model.eval()
     sum_of_losses, n_scored = 0.0, 0
     for windows in chosen.split(max(1, 8192 // context_length)):
         starts = (windows * stride).clamp(max=last)
@@ -34,12 +45,12 @@ def evaluate(model: nn.Module, tokens: Int[Tensor, " N"], n_windows: int | None 
         new_from = torch.where(windows == 0, 0, (windows - 1) * stride + context_length - starts)
         places = starts[:, None] + torch.arange(context_length)
         inputs, targets = tokens[places].to(device), tokens[places + 1].to(device)
-        logits, _ = model(inputs)
+        with evaluating(model):
+            logits, _ = model(inputs)
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         is_new = (torch.arange(context_length) >= new_from[:, None]).flatten().to(device)
         sum_of_losses += losses[is_new].double().sum().item()
         n_scored += int(is_new.sum())
-    model.train(was_training)
     return sum_of_losses / n_scored
 
 
@@ -58,4 +69,4 @@ def bits(nats: float) -> float:
 
 def perplexity(nats: float) -> float:
     """Return among how many equally likely tokens a guess would be as hard."""
-    return math.exp(nats)
+    return math.exp(nats) if nats < 700 else math.inf  # a float ends at e^709

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llm_course.evaluation import evaluating
 from llm_course.tokenizers import CharTokenizer
 
 
-@torch.no_grad()
 def generate(
     model: nn.Module,
     prompt: Int[Tensor, "B T"],
@@ -24,17 +24,19 @@ def generate(
         raise ValueError(
             "an empty prompt gives the model nothing to go on: give at least one token"
         )
-    if temperature <= 0:
+    if not temperature > 0:
         raise ValueError(f"temperature must be above 0, and is {temperature}")
-    was_training = model.training
-    model.eval()
     tokens = prompt
     for _ in range(n_tokens):
-        logits, _ = model(tokens[:, -model.config.context_length :])
+        with evaluating(model):
+            logits, _ = model(tokens[:, -model.config.context_length :])
         probs = torch.softmax(logits[:, -1] / temperature, dim=-1)
+        if not probs.isfinite().all():
+            raise ValueError(
+                "the chances are not numbers: damaged weights, or too small a temperature"
+            )
         drawn = torch.multinomial(probs, num_samples=1, generator=generator)
         tokens = torch.cat([tokens, drawn], dim=1)
-    model.train(was_training)
     return tokens
 
 
@@ -55,12 +57,13 @@ def generate_text(
     return tokenizer.decode(written[0])
 
 
-@torch.no_grad()
 def next_chances(
     model: nn.Module, tokenizer: CharTokenizer, text: str, top: int
 ) -> tuple[Float[Tensor, " top"], str]:
     """Return the chances of the `top` likeliest characters after `text`, and these characters."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    logits, _ = model(tokenizer.encode(text).to(device)[None, -model.config.context_length :])
+    tokens = tokenizer.encode(text).to(device)[None, -model.config.context_length :]
+    with evaluating(model):
+        logits, _ = model(tokens)
     chances, tokens = logits[0, -1].softmax(dim=-1).topk(top)
     return chances, tokenizer.decode(tokens)

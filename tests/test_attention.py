@@ -319,5 +319,5 @@ def test_bad_sizes_are_named():
         MultiHeadConfig(5, n_embd=10)
     with pytest.raises(ValueError, match=r"dropout must lie from 0 to below 1, and is 1.0"):
         BlockConfig(5, dropout=1.0)
-    with pytest.raises(ValueError, match="n_layer must be at least 1, and is 0"):
+    with pytest.raises(ValueError, match="n_layer must be a whole number from 1 on, and is 0"):
         BlockConfig(5, n_layer=0)

@@ -62,7 +62,7 @@ def test_it_can_learn_one_batch_by_heart():
 
 @pytest.mark.parametrize("name", ["vocab_size", "context_length", "n_embd"])
 def test_sizes_are_checked(name):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, and is 0"):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number from 1 on, and is 0"):
         BigramConfig(**({"vocab_size": 5} | {name: 0}))
 
 

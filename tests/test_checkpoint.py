@@ -2,7 +2,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from llm_course.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from llm_course.checkpoint import CheckpointError, check_place, load_checkpoint, save_checkpoint
 from llm_course.recipes import build
 from llm_course.tokenizers import CharTokenizer
 
@@ -30,7 +30,12 @@ def test_what_is_saved_comes_back(saved):
 
 
 def _rewrite(path, **header):
-    full = {"recipe": "bigram", "config": '{"vocab_size": 3}', "characters": "abc", "about": "{}"}
+    full = {
+        "recipe": "bigram",
+        "config": '{"vocab_size": 3}',
+        "characters": "abc",
+        "about": '{"corpus": "x"}',
+    }
     save_file(build("bigram", 3).state_dict(), path, metadata=full | header)
 
 
@@ -51,6 +56,10 @@ def test_damaged_files_are_named(saved):
         lambda: _rewrite(path, characters="ab"),
         lambda: _rewrite(path, about="no JSON"),
         lambda: _rewrite(path, about="[]"),
+        lambda: _rewrite(path, about="{}"),
+        lambda: _rewrite(path, config='{"vocab_size": 3, "context_length": 8.5}'),
+        lambda: _rewrite(path, config='{"vocab_size": 3, "context_length": "8"}'),
+        lambda: _rewrite(path, config='{"vocab_size": 3, "n_embd": 100000000000}'),
     ]
     _rewrite(path)
     load_checkpoint(path)
@@ -91,9 +100,26 @@ def test_a_file_that_is_cut_off_while_writing_leaves_the_old_one(saved, monkeypa
 
 def test_weights_that_are_missing_are_noticed(saved):
     path, *_ = saved
-    header = {"recipe": "bigram", "config": '{"vocab_size": 3}', "characters": "abc", "about": "{}"}
+    header = {
+        "recipe": "bigram",
+        "config": '{"vocab_size": 3}',
+        "characters": "abc",
+        "about": '{"corpus": "x"}',
+    }
     weights = build("bigram", 3).state_dict()
     del weights["output.bias"]
     save_file(weights, path, metadata=header)
     with pytest.raises(CheckpointError, match="is not a model of this course"):
         load_checkpoint(path)
+
+
+def test_a_place_is_checked_before_training(saved, tmp_path):
+    path, *_ = saved
+    check_place(path)
+    check_place(tmp_path / "new" / "m.safetensors")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    (tmp_path / "file").write_text("in the way")
+    for bad in (tmp_path, link, "/dev/null", tmp_path / "file" / "m.safetensors"):
+        with pytest.raises(CheckpointError, match="could not be written"):
+            check_place(bad)

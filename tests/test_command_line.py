@@ -44,7 +44,7 @@ def test_train_evaluate_generate(own_text, away, capsys):
 
 
 def test_the_latest_model_is_taken(own_text, capsys):
-    for name in ("one", "two"):
+    for name, seed in (("one", "1"), ("two", "2")):
         main(
             [
                 "train",
@@ -55,6 +55,8 @@ def test_the_latest_model_is_taken(own_text, capsys):
                 "2",
                 "--out",
                 f"runs/{name}.safetensors",
+                "--seed",
+                seed,
             ]
         )
     os.utime("runs/one.safetensors")
@@ -185,3 +187,35 @@ def test_stopping_is_no_error_with_a_traceback(own_text, monkeypatch, capsys):
     monkeypatch.setattr("llm_course.__main__.train", interrupted)
     assert main(["train", "bigram", "--text", str(own_text)]) == 130
     assert "stopped" in capsys.readouterr().err
+
+
+def test_numbers_that_are_none_are_refused(own_text, capsys):
+    main(["train", "bigram", "--text", str(own_text), "--steps", "2"])
+    for temperature in ("nan", "1e-45"):
+        assert main(["generate", "--temperature", temperature]) == 1
+        assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_text_without_line_ends_is_sampled_too(away, capsys):
+    (away / "one line.txt").write_text("a text without a line end, " * 50)
+    assert main(["train", "bigram", "--text", "one line.txt", "--steps", "2"]) == 0
+    assert main(["generate", "--length", "5"]) == 0
+
+
+def test_data_does_not_vouch_for_a_damaged_file(away, monkeypatch, capsys):
+    (away / "tiny_shakespeare.txt").write_text("First Citizen")
+    monkeypatch.setenv("LLM_COURSE_DATA", str(away))
+    assert main(["data"]) == 1
+    assert "cut short" in capsys.readouterr().err
+
+
+def test_a_bad_place_is_told_before_training(own_text, away, capsys):
+    assert main(["train", "bigram", "--text", str(own_text), "--out", str(away)]) == 1
+    said = capsys.readouterr()
+    assert "--out" in said.err and "step" not in said.out
+
+
+def test_closed_outputs_are_no_error(own_text, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["train", "bigram", "--text", str(own_text), "--steps", "2"]) == 0
+    sys.stdout.close()

@@ -52,7 +52,8 @@ def server(away, fake, monkeypatch):
     here.answer, here.requests, here.failures = fake, 0, 0
     threading.Thread(target=here.serve_forever, daemon=True).start()
     monkeypatch.setattr(download, "URL", f"http://127.0.0.1:{here.server_port}/input.txt")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
     monkeypatch.delenv("LLM_COURSE_OFFLINE")
     yield here
     here.shutdown()
@@ -307,3 +308,20 @@ def test_a_damaged_copy_is_not_handed_around(folder, tmp_path):
     with pytest.raises(CorpusError, match="cut short"):
         copy_corpus(tmp_path / "class")
     assert not (tmp_path / "class").exists()
+
+
+@pytest.mark.parametrize("proxy", ["socks5h://127.0.0.1:1", "http://"])
+def test_a_proxy_that_does_not_work_is_no_network(server, monkeypatch, capsys, proxy):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, proxy)
+    assert load_corpus().name == "Practice corpus"
+    assert "the download failed" in capsys.readouterr().err
+
+
+def test_a_damaged_cache_is_told(away, fake, capsys):
+    (away / "cache").mkdir()
+    (away / "cache" / FILE_NAME).write_bytes(FAKE[:100])
+    assert load_corpus().name == "Practice corpus"
+    assert "is damaged" in capsys.readouterr().err

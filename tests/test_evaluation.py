@@ -109,3 +109,18 @@ def test_windows_longer_than_a_batch_are_no_problem():
         BigramLM(BigramConfig(3, context_length=9000)), torch.zeros(10_000, dtype=torch.long)
     )
     assert loss == pytest.approx(math.log(3), abs=0.2)
+
+
+def test_the_mode_is_given_back_when_something_stops_it():
+    class Stopping(BigramLM):
+        def forward(self, tokens, targets=None):
+            raise KeyboardInterrupt
+
+    model = Stopping(BigramConfig(7)).train()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, torch.arange(7))
+    assert model.training
+
+
+def test_a_hopeless_loss_has_a_perplexity_too():
+    assert perplexity(800.0) == math.inf

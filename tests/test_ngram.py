@@ -63,7 +63,7 @@ def test_n_counts_are_the_different_runs():
 
 
 def test_bad_sizes_are_named():
-    with pytest.raises(ValueError, match="order must be at least 1, and is 0"):
+    with pytest.raises(ValueError, match="order must be a whole number from 1 on, and is 0"):
         NgramConfig(5, 0)
     with pytest.raises(ValueError, match="2 tokens are too few to count runs of 3"):
         NgramTable(torch.tensor([0, 1]), 2, 3)
@@ -91,3 +91,8 @@ def test_half_a_window_is_history_enough():
 
 def test_as_many_tokens_as_the_order_are_enough():
     assert NgramTable(torch.tensor([0, 1, 2]), 3, 3).n_counts == 6  # 0 1 2, 01 12, 012
+
+
+def test_tokens_out_of_range_are_named():
+    with pytest.raises(ValueError, match="must go from 0 to 4, and go to 9"):
+        NgramTable(torch.tensor([0, 9, 1]), 5, 2)

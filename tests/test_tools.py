@@ -159,7 +159,8 @@ ROOMS = [  # each may import from those above it, and only from those
     {"models.multi_head_attention"},
     {"models.single_block_transformer"},
     {"models.decoder_transformer"},
-    {"evaluation", "generation", "recording"},
+    {"evaluation", "recording"},
+    {"generation"},
     {"training"},
     {"plots", "notebook", "recipes", "scoreboard"},
     {"checkpoint", "attention_view"},
@@ -210,3 +211,24 @@ def test_the_lab_opens_on_this_machine_only_with_its_token(tmp_path, monkeypatch
     assert not any("token" in word or "password" in word for word in command)
     assert str(tmp_path / "mine" / "00_welcome.ipynb") in command
     assert (tmp_path / "mine" / "00_welcome.ipynb").exists()
+
+
+def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch):
+    lab = load("lab")
+    source, target = tmp_path / "notebooks", tmp_path / "mine"
+    source.mkdir()
+    (source / "a.ipynb").write_text("a notebook")
+
+    def full(original, copy):
+        copy.write_text("a not")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lab.shutil, "copy", full)
+    with pytest.raises(OSError, match="No space"):
+        lab.copy_notebooks(source, target)
+    assert not (target / "a.ipynb").exists()
+    monkeypatch.undo()
+    assert lab.copy_notebooks(source, target) == []
+    assert (target / "a.ipynb").read_text() == "a notebook"
+    (target / ".copied.json").write_text("[]")
+    assert lab.copy_notebooks(source, target) == [], "the same content is no newer version"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ def copy_notebooks(source: Path, target: Path) -> list[str]:
     record = target / ".copied.json"
     try:
         copied = json.loads(record.read_text(encoding="utf-8"))
+        copied = copied if isinstance(copied, dict) else {}
     except (FileNotFoundError, ValueError):
         copied = {}
     lines = []
@@ -25,9 +27,11 @@ def copy_notebooks(source: Path, target: Path) -> list[str]:
         version = hashlib.sha256(original.read_bytes()).hexdigest()
         copy = target / original.name
         if not copy.exists():
-            shutil.copy(original, copy)
+            partial = copy.with_name(f".{copy.name}.part")
+            shutil.copy(original, partial)
+            partial.replace(copy)  # whole or not at all
             copied[original.name] = version
-        elif copied.get(original.name) != version:
+        elif copied.get(original.name) != version and copy.read_bytes() != original.read_bytes():
             lines.append(
                 f"{original.name} has a newer version than your copy. To get it, rename yours "
                 f"in {target.name}/ and run this again."
@@ -38,10 +42,19 @@ def copy_notebooks(source: Path, target: Path) -> list[str]:
 
 def main() -> None:
     """Make the copies and start JupyterLab on this machine's own address, with its token."""
-    for line in copy_notebooks(ROOT / "notebooks", COPIES):
-        print(line)
+    try:
+        for line in copy_notebooks(ROOT / "notebooks", COPIES):
+            print(line)
+    except OSError as error:
+        sys.exit(
+            f"error: the copies in {COPIES} could not be made: {error}. Mend or move that folder."
+        )
+    if os.environ.get("LLM_COURSE_DATA"):  # kernels start in another folder
+        os.environ["LLM_COURSE_DATA"] = str(
+            Path(os.environ["LLM_COURSE_DATA"]).expanduser().resolve()
+        )
     command = [
-        *(sys.executable, "-m", "jupyter", "lab", "--ServerApp.ip=127.0.0.1"),
+        *(sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"),
         *(f"--ServerApp.root_dir={COPIES}", str(COPIES / "00_welcome.ipynb")),
         *sys.argv[1:],
     ]

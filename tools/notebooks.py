@@ -102,6 +102,10 @@ def course() -> int:
     """Execute every notebook, keep going when one fails, and return 1 if any did."""
     build = ROOT / "_build"
     (build / "notebooks").mkdir(parents=True, exist_ok=True)
+    corpus = load_corpus()
+    if not NOTEBOOKS:
+        print("error: there is no notebook to execute", file=sys.stderr)
+        return 1
     table = ["| notebook | code cells | seconds | result |", "|---|---:|---:|---|"]
     problems = []
     for path in NOTEBOOKS:
@@ -113,7 +117,7 @@ def course() -> int:
         print(f"{path.stem}: {result} in {seconds:.1f} s", flush=True)
         if problem:
             problems.append(f"{path.stem} failed:\n{problem}")
-    summary = "\n".join([f"Corpus: {load_corpus().name}", "", *table, ""])
+    summary = "\n".join([f"Corpus: {corpus.name}", "", *table, ""])
     (build / "summary.md").write_text(summary, encoding="utf-8")
     print(f"\n{summary}")
     print(*problems, sep="\n", file=sys.stderr)
@@ -164,6 +168,10 @@ def main() -> int:
     commands.add_parser("course")
     commands.add_parser("save").add_argument("paths", nargs="*", type=Path)
     options = parser.parse_args()
+    if os.environ.get("LLM_COURSE_DATA"):  # kernels start in another folder
+        os.environ["LLM_COURSE_DATA"] = str(
+            Path(os.environ["LLM_COURSE_DATA"]).expanduser().resolve()
+        )
     if options.command == "test":
         return test(options.practice)
     return course() if options.command == "course" else save(options.paths)

@@ -17,8 +17,8 @@ class BigramConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"{name} must be at least 1, and is {value}")
+            if name != "dropout" and (type(value) is not int or value < 1):
+                raise ValueError(f"{name} must be a whole number from 1 on, and is {value!r}")
 
 
 class BigramLM(nn.Module):

@@ -25,8 +25,8 @@ class NgramConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, and is {value}")
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be a whole number from 1 on, and is {value!r}")
 
     @property
     def context_length(self) -> int:
@@ -56,6 +56,8 @@ class NgramTable(nn.Module):
         self.config = NgramConfig(vocab_size, order)
         if len(tokens) < order:
             raise ValueError(f"{len(tokens)} tokens are too few to count runs of {order}")
+        if tokens.min() < 0 or tokens.max() >= vocab_size:
+            raise ValueError(f"tokens must go from 0 to {vocab_size - 1}, and go to {tokens.max()}")
         self.levels: list[_Level] = []
         histories = torch.zeros(1, dtype=torch.long)  # the empty history, of which there is one,
         rows = torch.zeros(len(tokens), dtype=torch.long)  # stands before every token
