@@ -66,10 +66,10 @@ def locate(*, try_again: bool = False) -> Path:
         with contextlib.suppress(OSError):  # a cache that can't be written remembers nothing
             failure.write_text(_reason(error), encoding="utf-8")
         raise ConnectionError(f"the download failed ({_reason(error)}).") from error
-    except ValueError as error:  # pooch's word for a wrong hash
+    except ValueError as error:  # too much was sent, or pooch found a wrong hash
         raise CorpusError(
-            f"What {URL} sent is not Tiny Shakespeare: its SHA-256 is wrong. Perhaps a login page of "
-            "this network answered in its place: log in and run this again, or set "
+            f"What {URL} sent is not Tiny Shakespeare: its size or its SHA-256 is wrong. Perhaps a "
+            "login page of this network answered in its place: log in and run this again, or set "
             "LLM_COURSE_OFFLINE=1 to work on the practice corpus."
         ) from error
     failure.unlink(missing_ok=True)
@@ -136,7 +136,22 @@ def _download(cache: Path) -> None:
         urls={FILE_NAME: URL},
         retry_if_failed=1,
     )
-    store.fetch(FILE_NAME, downloader=pooch.HTTPDownloader(timeout=5))
+    store.fetch(FILE_NAME, downloader=_stream)
+
+
+def _stream(url: str, target: str, store: pooch.Pooch) -> None:
+    """Write what the server sends to `target`, as long as it keeps to the size and the time limit."""
+    deadline = time.monotonic() + TIME_LIMIT
+    received = 0
+    with requests.get(url, stream=True, timeout=5) as answer, Path(target).open("wb") as file:
+        answer.raise_for_status()
+        for chunk in answer.iter_content(4096):
+            received += len(chunk)
+            if received > SIZE:
+                raise ValueError(f"more than {SIZE:,} bytes were sent")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not all was sent within {TIME_LIMIT:.0f} seconds")
+            file.write(chunk)
 
 
 def _within(seconds: float, work: Callable[[], None]) -> None:

@@ -325,3 +325,17 @@ def test_a_damaged_cache_is_told(away, fake, capsys):
     (away / "cache" / FILE_NAME).write_bytes(FAKE[:100])
     assert load_corpus().name == "Practice corpus"
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_more_than_the_file_is_refused_and_leaves_nothing(server, away):
+    server.answer = FAKE * 50
+    with pytest.raises(CorpusError, match="its size or its SHA-256"):
+        load_corpus()
+    assert list((away / "cache").iterdir()) == []
+
+
+def test_a_slow_server_leaves_nothing_half_done(server, away, monkeypatch):
+    monkeypatch.setattr(download, "TIME_LIMIT", 0)
+    with pytest.raises(TimeoutError, match="not all was sent"):
+        download._download(away / "cache")
+    assert list((away / "cache").iterdir()) == []
