@@ -57,20 +57,20 @@ def save_checkpoint(
 
 def check_place(path: str | Path) -> None:
     """Raise CheckpointError unless a model can be saved at `path`, to know it before training."""
-    path = Path(path)
-    reason = "there is something there that is not a file" if path.exists() else ""
-    if not path.name or (path.exists() and (path.is_symlink() or not path.is_file())):
-        reason = reason or "it has no name"
+    path, reason = Path(path), ""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        reason = "what stands there is not a plain file"
     else:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with NamedTemporaryFile(dir=path.parent):
-                return
+                pass
         except OSError as error:
             reason = error.strerror or str(error)
-    raise CheckpointError(
-        f"{path} could not be written: {reason}. Choose another place with --out."
-    )
+    if reason:
+        raise CheckpointError(
+            f"{path} could not be written: {reason}. Choose another place with --out."
+        )
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

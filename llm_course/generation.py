@@ -27,16 +27,16 @@ def generate(
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, and is {temperature}")
     tokens = prompt
-    for _ in range(n_tokens):
-        with evaluating(model):
+    with evaluating(model):
+        for _ in range(n_tokens):
             logits, _ = model(tokens[:, -model.config.context_length :])
-        probs = torch.softmax(logits[:, -1] / temperature, dim=-1)
-        if not probs.isfinite().all():
-            raise ValueError(
-                "the chances are not numbers: damaged weights, or too small a temperature"
-            )
-        drawn = torch.multinomial(probs, num_samples=1, generator=generator)
-        tokens = torch.cat([tokens, drawn], dim=1)
+            probs = torch.softmax(logits[:, -1] / temperature, dim=-1)
+            if not probs.isfinite().all():
+                raise ValueError(
+                    "the chances are not numbers: damaged weights, or too small a temperature"
+                )
+            drawn = torch.multinomial(probs, num_samples=1, generator=generator)
+            tokens = torch.cat([tokens, drawn], dim=1)
     return tokens
 
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from llm_course.evaluation import evaluating
 from llm_course.tokenizers import CharTokenizer
 
 
@@ -21,9 +22,9 @@ def record_attention(model: nn.Module) -> Iterator[list[Float[Tensor, "B H T T"]
 
     def watch(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         weights = layer.attention_weights(inputs[0]).detach()
-        maps.append(
-            weights if weights.dim() == 4 else weights[:, None]
-        )  # a single head is one of one
+        if weights.dim() == 3:  # a single head is one of one
+            weights = weights[:, None]
+        maps.append(weights)
 
     layers = [layer for layer in model.modules() if hasattr(layer, "attention_weights")]
     handles = [layer.register_forward_hook(watch) for layer in layers]
@@ -34,12 +35,11 @@ def record_attention(model: nn.Module) -> Iterator[list[Float[Tensor, "B H T T"]
             handle.remove()
 
 
-@torch.no_grad()
 def attention_maps(
     model: nn.Module, tokenizer: CharTokenizer, text: str
 ) -> Float[Tensor, "L H T T"]:
     """Return the attention weights of every layer and head while the model reads `text`."""
     device = next(parameter.device for parameter in model.parameters())
-    with record_attention(model) as maps:
+    with evaluating(model), record_attention(model) as maps:
         model(tokenizer.encode(text).to(device)[None])
     return torch.cat(maps).cpu()

@@ -25,7 +25,8 @@ from llm_course.models.single_head_attention import (
     SingleHeadConfig,
     SingleHeadLM,
 )
-from llm_course.recording import record_attention
+from llm_course.recording import attention_maps, record_attention
+from llm_course.tokenizers import CharTokenizer
 
 LANGUAGE_MODELS = {
     "single head": lambda: SingleHeadLM(SingleHeadConfig(11, 12, 20)),
@@ -284,6 +285,16 @@ def test_recording_gives_every_map_and_changes_nothing(model, generator):
     model(tokens)
     assert len(maps) == getattr(model.config, "n_layer", 1), "the hooks are gone"
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_maps_of_a_text_are_those_without_dropout():
+    tokenizer = CharTokenizer("abcdefghijk")
+    model = SingleBlockTransformer(
+        BlockConfig(11, 12, 20, n_head=5, n_layer=2, dropout=0.5)
+    ).train()
+    maps = attention_maps(model, tokenizer, "cab")
+    assert maps.shape == (2, 5, 3, 3) and model.training
+    assert torch.equal(maps, attention_maps(model, tokenizer, "cab"))
 
 
 def test_recording_ends_when_the_model_fails(model):

@@ -1,6 +1,6 @@
 """The first rung: the next character guessed from the last one alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -16,9 +16,10 @@ class BigramConfig:
     n_embd: int = 32
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if name != "dropout" and (type(value) is not int or value < 1):
-                raise ValueError(f"{name} must be a whole number from 1 on, and is {value!r}")
+        for size in fields(self):
+            value = getattr(self, size.name)
+            if size.type is int and (type(value) is not int or value < 1):
+                raise ValueError(f"{size.name} must be a whole number from 1 on, and is {value!r}")
 
 
 class BigramLM(nn.Module):
