@@ -1,11 +1,86 @@
 """Writing text with a model: one token after another, each drawn from the model's own distribution."""
 
+from collections.abc import Callable, Iterator, Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from llm_course.evaluation import evaluating
+from llm_course.kv_cache import KVCache, can_cache
+from llm_course.sampling import Sampling
 from llm_course.tokenizers import CharTokenizer
+
+
+def window_start(n_tokens: int, context_length: int) -> int:
+    """Return where in a text of so many tokens the window begins that a model reads.
+
+    At 0 while the text fits. When a window is full, its later half is kept, and the model starts over
+    from there: each prediction sees at least half a window where there is one, as in `evaluate`.
+    """
+    half = max(1, context_length // 2)
+    n_too_many = max(0, n_tokens - context_length)
+    return -(-n_too_many // half) * half  # rounded up to whole halves
+
+
+def next_logits(model: nn.Module, texts: Sequence[Int[Tensor, " _"]]) -> Float[Tensor, "B V"]:
+    """Return the logits of the token after each text; the texts may be of different lengths."""
+    return _last(lambda tokens, counts: model(tokens)[0], [_window(model, text) for text in texts])
+
+
+class CachedReader:
+    """The same logits as `next_logits`, for texts that grow by one token a call, without reading anew.
+
+    Only when one of the windows is full and starts over, all are read from their beginning.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.cache: KVCache | None = None
+        self.starts: list[int] = []
+
+    def next_logits(self, texts: Sequence[Int[Tensor, " _"]]) -> Float[Tensor, "B V"]:
+        """Return the logits of the token after each text."""
+        starts = [window_start(len(text), self.model.config.context_length) for text in texts]
+        unread = [text[-1:] for text in texts]
+        if starts != self.starts:
+            self.cache, self.starts = KVCache(self.model, len(texts)), starts
+            unread = [_window(self.model, text) for text in texts]
+        return _last(self.cache.read, unread)
+
+
+def stream(
+    model: nn.Module,
+    prompts: Sequence[Int[Tensor, " _"]],
+    n_tokens: int,
+    *,
+    generator: torch.Generator,
+    sampling: Sampling | None = None,
+    cached: bool | None = None,
+) -> Iterator[Int[Tensor, " B"]]:
+    """Draw the next token of every prompt `n_tokens` times, and yield them as they come.
+
+    The prompts may be of different lengths. With `cached`, keys and values are kept (`KVCache`): the
+    same logits in less time; None means wherever the model allows it.
+    """
+    if not prompts or any(len(prompt) < 1 for prompt in prompts):
+        raise ValueError(
+            "an empty prompt gives the model nothing to go on: give at least one token"
+        )
+    sampling, texts = sampling or Sampling(), list(prompts)
+    reader = CachedReader(model) if (can_cache(model) if cached is None else cached) else None
+    for _ in range(n_tokens):
+        with evaluating(model):
+            logits = reader.next_logits(texts) if reader else next_logits(model, texts)
+            probs = sampling.probs(logits)
+        if not probs.isfinite().all():
+            raise ValueError(
+                "the chances are not numbers: damaged weights, or too small a temperature"
+            )
+        drawn = torch.multinomial(probs, num_samples=1, generator=generator)
+        texts = [torch.cat([text, token]) for text, token in zip(texts, drawn, strict=True)]
+        yield drawn.squeeze(1)
 
 
 def generate(
@@ -14,30 +89,33 @@ def generate(
     n_tokens: int,
     *,
     generator: torch.Generator,
-    temperature: float = 1.0,
+    sampling: Sampling | None = None,
+    cached: bool | None = None,
 ) -> Int[Tensor, "B T_and_n"]:
-    """Return the prompts with `n_tokens` drawn tokens behind each; the model sees its last window.
+    """Return prompts of one length with `n_tokens` drawn tokens behind each (see `stream`)."""
+    drawn = stream(
+        model, list(prompt), n_tokens, generator=generator, sampling=sampling, cached=cached
+    )
+    return torch.cat([prompt, *(tokens[:, None] for tokens in drawn)], dim=1)
 
-    The logits are divided by `temperature` before the softmax: below 1 the likely gets likelier.
-    """
-    if prompt.shape[1] < 1:
-        raise ValueError(
-            "an empty prompt gives the model nothing to go on: give at least one token"
-        )
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, and is {temperature}")
-    tokens = prompt
-    with evaluating(model):
-        for _ in range(n_tokens):
-            logits, _ = model(tokens[:, -model.config.context_length :])
-            probs = torch.softmax(logits[:, -1] / temperature, dim=-1)
-            if not probs.isfinite().all():
-                raise ValueError(
-                    "the chances are not numbers: damaged weights, or too small a temperature"
-                )
-            drawn = torch.multinomial(probs, num_samples=1, generator=generator)
-            tokens = torch.cat([tokens, drawn], dim=1)
-    return tokens
+
+def stream_texts(
+    model: nn.Module,
+    tokenizer: CharTokenizer,
+    prompts: Sequence[str],
+    n_tokens: int,
+    *,
+    seed: int = 0,
+    sampling: Sampling | None = None,
+    cached: bool | None = None,
+) -> Iterator[list[str]]:
+    """Yield what comes next in every text, character by character, as the model draws it."""
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    generator = torch.Generator(device).manual_seed(seed)
+    encoded = [tokenizer.encode(prompt).to(device) for prompt in prompts]
+    drawn = stream(model, encoded, n_tokens, generator=generator, sampling=sampling, cached=cached)
+    for tokens in drawn:
+        yield [tokenizer.decode([token]) for token in tokens.tolist()]
 
 
 def generate_text(
@@ -47,14 +125,14 @@ def generate_text(
     n_tokens: int = 200,
     *,
     seed: int = 0,
-    temperature: float = 1.0,
+    sampling: Sampling | None = None,
+    cached: bool | None = None,
 ) -> str:
     """Return the prompt and the text that the model writes behind it; the same seed, the same text."""
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    generator = torch.Generator(device).manual_seed(seed)
-    tokens = tokenizer.encode(prompt).to(device)[None]
-    written = generate(model, tokens, n_tokens, generator=generator, temperature=temperature)
-    return tokenizer.decode(written[0])
+    pieces = stream_texts(
+        model, tokenizer, [prompt], n_tokens, seed=seed, sampling=sampling, cached=cached
+    )
+    return prompt + "".join(piece for (piece,) in pieces)
 
 
 def next_chances(
@@ -62,8 +140,23 @@ def next_chances(
 ) -> tuple[Float[Tensor, " top"], str]:
     """Return the chances of the `top` likeliest characters after `text`, and these characters."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    tokens = tokenizer.encode(text).to(device)[None, -model.config.context_length :]
     with evaluating(model):
-        logits, _ = model(tokens)
-    chances, tokens = logits[0, -1].softmax(dim=-1).topk(top)
+        logits = next_logits(model, [tokenizer.encode(text).to(device)])
+    chances, tokens = logits[0].softmax(dim=-1).topk(top)
     return chances, tokenizer.decode(tokens)
+
+
+def _window(model: nn.Module, text: Int[Tensor, " _"]) -> Int[Tensor, " _"]:
+    return text[window_start(len(text), model.config.context_length) :]
+
+
+def _last(
+    read: Callable[[Tensor, Tensor], Float[Tensor, "B T V"]], unread: Sequence[Int[Tensor, " _"]]
+) -> Float[Tensor, "B V"]:
+    """Lay texts as rows of one table, filled up behind their ends, where no place looks; read it.
+
+    Return the logits at the end of each text.
+    """
+    counts = torch.tensor([len(text) for text in unread], device=unread[0].device)
+    logits = read(pad_sequence(list(unread), batch_first=True), counts)
+    return logits[torch.arange(len(unread)), counts - 1]

@@ -15,12 +15,20 @@ from llm_course.evaluation import count_windows, evaluate
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train: steps of `batch_size` windows, plain AdamW; `eval_every` counts steps."""
+    """How to train: steps of `batch_size` windows, plain AdamW unless told otherwise.
+
+    `warmup_steps`: the learning rate climbs to its full value in so many steps. `decay`: from there it
+    falls on a straight line, to 0 after the last step. `max_grad_norm`: a longer gradient is shortened
+    to this length. `eval_every` counts steps.
+    """
 
     steps: int = 1000
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    warmup_steps: int = 0
+    decay: bool = False
+    max_grad_norm: float | None = None
     eval_every: int = 100
     eval_windows: int | None = None  # None: every window of the validation tokens
     seed: int = 0
@@ -29,10 +37,22 @@ class TrainConfig:
         for name in ("steps", "batch_size", "eval_every", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, and is {getattr(self, name)}")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay must not be negative, and is {self.weight_decay}")
+        for name in ("weight_decay", "warmup_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be above 0, and is {self.max_grad_norm}")
         if self.eval_windows is not None and self.eval_windows < 1:
             raise ValueError(f"eval_windows must be at least 1, and is {self.eval_windows}")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 1."""
+        if step <= self.warmup_steps:
+            return self.learning_rate * step / self.warmup_steps
+        if self.decay:
+            left = (self.steps - step + 1) / (self.steps - self.warmup_steps)
+            return self.learning_rate * left
+        return self.learning_rate
 
 
 @dataclass
@@ -70,12 +90,16 @@ def train(
     model.train()
     for step in (progress := _progress_bar(config.steps)):
         started = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate_at(step)
         inputs, targets = get_batch(
             data.train, config.batch_size, model.config.context_length, generator
         )
         _, loss = model(inputs, targets)
         optimizer.zero_grad()
         loss.backward()
+        if config.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
         optimizer.step()
         seconds += time.perf_counter() - started
         if step % config.eval_every == 0 or step == config.steps:

@@ -2,8 +2,16 @@ import pytest
 import torch
 from torch import nn
 
-from llm_course.generation import generate, generate_text, next_chances
+from llm_course.generation import (
+    generate,
+    generate_text,
+    next_chances,
+    stream,
+    stream_texts,
+    window_start,
+)
 from llm_course.models.bigram import BigramConfig, BigramLM
+from llm_course.sampling import Sampling
 from llm_course.tokenizers import CharTokenizer
 
 
@@ -34,14 +42,16 @@ def test_it_goes_on_from_each_prompt(generator):
 def test_the_model_is_shown_its_window_and_no_more(generator):
     model = Counter(context_length=4)
     generate(model, torch.tensor([[1, 2]]), 5, generator=generator)
-    assert model.shown == [2, 3, 4, 4, 4]
+    assert model.shown == [2, 3, 4, 3, 4]
 
 
 def test_draws_follow_the_models_distribution(model, generator):
     n_draws = 20_000
     prompt = torch.ones(n_draws, 1, dtype=torch.long)
     for temperature in (1.0, 0.5):
-        drawn = generate(model, prompt, 1, generator=generator, temperature=temperature)[:, 1]
+        drawn = generate(
+            model, prompt, 1, generator=generator, sampling=Sampling(temperature=temperature)
+        )[:, 1]
         probs = torch.softmax(model(prompt[:1])[0][0, 0] / temperature, -1)
         expected = probs * n_draws
         chi_squared = ((torch.bincount(drawn, minlength=3) - expected) ** 2 / expected).sum()
@@ -66,8 +76,6 @@ def test_the_mode_is_given_back(model, mode):
 def test_bad_requests_are_named(model, generator):
     with pytest.raises(ValueError, match="empty prompt"):
         generate_text(model, CharTokenizer("abc"), "")
-    with pytest.raises(ValueError, match="temperature must be above 0, and is 0"):
-        generate(model, torch.tensor([[1]]), 1, generator=generator, temperature=0.0)
     with pytest.raises(ValueError, match="'z' .* at position 1"):
         generate_text(model, CharTokenizer("abc"), "az")
 
@@ -91,3 +99,37 @@ def test_it_writes_without_dropout_and_without_gradients(mode):
     model = Watched(BigramConfig(3)).train(mode)
     text = generate_text(model, CharTokenizer("\nab"), n_tokens=5)
     assert text.startswith("\n") and model.training is mode
+
+
+def test_the_window_starts_over_from_its_later_half():
+    assert [window_start(n, 4) for n in range(1, 11)] == [0, 0, 0, 0, 2, 2, 4, 4, 6, 6]
+    assert [window_start(n, 1) for n in (1, 2, 3)] == [0, 1, 2]
+    assert [window_start(n, 5) for n in (5, 6, 7, 8, 9)] == [0, 2, 2, 4, 4]
+
+
+def test_writing_on_is_writing_at_once(generator):
+    def written(prompt, n_tokens):
+        return generate(Counter(5), prompt, n_tokens, generator=generator)
+
+    prompt = torch.tensor([[3]])
+    assert torch.equal(written(written(prompt, 4), 9), written(prompt, 13))
+
+
+def test_prompts_of_different_lengths_go_on_from_their_own_ends(generator):
+    prompts = [torch.tensor([1]), torch.tensor([4, 5, 6, 7, 8, 9])]
+    drawn = torch.stack(list(stream(Counter(), prompts, 3, generator=generator)))
+    assert drawn.T.tolist() == [[2, 3, 4], [0, 1, 2]]
+
+
+def test_texts_come_character_by_character(model):
+    tokenizer = CharTokenizer("abc")
+    pieces = list(stream_texts(model, tokenizer, ["a", "bca"], 5, seed=1))
+    assert len(pieces) == 5
+    assert all(len(piece) == 2 and set(piece) <= set("abc") for piece in pieces)
+    assert pieces == list(stream_texts(model, tokenizer, ["a", "bca"], 5, seed=1))
+
+
+def test_between_two_draws_the_model_is_as_it_was(model, generator):
+    model.train()
+    for _ in stream(model, [torch.tensor([1])], 2, generator=generator):
+        assert model.training and torch.is_grad_enabled()

@@ -80,6 +80,8 @@ def test_progress_in_a_terminal_rewrites_one_line_and_leaves_none(data, monkeypa
         ("learning_rate", 0.0),
         ("weight_decay", -0.1),
         ("eval_windows", 0),
+        ("warmup_steps", -1),
+        ("max_grad_norm", 0.0),
     ],
 )
 def test_a_bad_configuration_names_the_value(field, value):
@@ -140,3 +142,43 @@ def test_seconds_count_steps_and_not_evaluations(data):
     config = TrainConfig(steps=3, batch_size=4, eval_every=1)
     history = train(fresh_model(), data, config, callback=lambda step, record: time.sleep(0.2))
     assert 0 < history.seconds[-1] < time.perf_counter() - started - 0.8
+
+
+def test_the_learning_rate_climbs_and_falls_on_straight_lines():
+    config = TrainConfig(steps=10, learning_rate=0.8, warmup_steps=4, decay=True)
+    rates = [config.learning_rate_at(step) for step in range(1, 11)]
+    expected = [0.2, 0.4, 0.6, 0.8, 0.8, 0.8 * 5 / 6, 0.8 * 4 / 6, 0.4, 0.8 * 2 / 6, 0.8 / 6]
+    assert rates == pytest.approx(expected)
+    plain = TrainConfig(steps=10, learning_rate=0.8)
+    assert {plain.learning_rate_at(step) for step in range(1, 11)} == {0.8}
+    only_warm = TrainConfig(steps=3, learning_rate=0.8, warmup_steps=8, decay=True)
+    assert only_warm.learning_rate_at(3) == pytest.approx(0.3)
+
+
+def test_the_optimizer_follows_the_learning_rate(data, monkeypatch):
+    used = []
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(
+        torch.optim.AdamW,
+        "step",
+        lambda self, *a: used.append(self.param_groups[0]["lr"]) or step(self, *a),
+    )
+    config = TrainConfig(steps=6, batch_size=4, learning_rate=0.1, warmup_steps=2, decay=True)
+    train(fresh_model(), data, config)
+    assert used == [config.learning_rate_at(step) for step in range(1, 7)]
+
+
+def test_a_long_gradient_is_shortened_and_a_short_one_is_not(data, monkeypatch):
+    lengths = []
+    step = torch.optim.AdamW.step
+
+    def watched(self, *arguments):
+        gradients = [p.grad.flatten() for group in self.param_groups for p in group["params"]]
+        lengths.append(torch.cat(gradients).norm().item())
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    for limit in (None, 1e6, 1e-3):
+        train(fresh_model(), data, TrainConfig(steps=1, batch_size=4, max_grad_norm=limit, seed=2))
+    assert lengths[0] == pytest.approx(lengths[1]) and lengths[0] > 0.01
+    assert lengths[2] == pytest.approx(1e-3, rel=1e-3)

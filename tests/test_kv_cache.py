@@ -1,0 +1,104 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm_course.generation import CachedReader, generate, next_logits, stream
+from llm_course.kv_cache import KVCache, can_cache
+from llm_course.models.bigram import BigramConfig, BigramLM
+from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
+from llm_course.models.single_block_transformer import BlockConfig, SingleBlockTransformer
+
+
+def decoder(context_length=8, dtype=torch.float64):
+    torch.manual_seed(0)
+    config = DecoderConfig(11, context_length, 12, n_head=3, n_layer=2)
+    model = DecoderTransformer(config).to(dtype).eval()
+    for parameter in model.parameters():  # far from the beginning, where all guesses are alike
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+def tokens(generator, *shape):
+    return torch.randint(11, shape, generator=generator)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    st.integers(1, 9),
+    st.integers(0, 2**16),
+)
+def test_cached_logits_are_those_of_reading_anew(lengths, context_length, seed):
+    generator = torch.Generator().manual_seed(seed)
+    model = decoder(context_length)
+    texts = [tokens(generator, length) for length in lengths]
+    reader = CachedReader(model)
+    with torch.no_grad():
+        for _ in range(3 * context_length):  # past the window's end, in each row at its own time
+            cached, anew = reader.next_logits(texts), next_logits(model, texts)
+            torch.testing.assert_close(cached, anew, rtol=0, atol=1e-10)
+            texts = [torch.cat([text, tokens(generator, 1)]) for text in texts]
+
+
+def test_each_row_is_read_as_if_it_were_alone(generator):
+    model = decoder()
+    texts = [tokens(generator, length) for length in (2, 7, 13)]
+    with torch.no_grad():
+        together = next_logits(model, texts)
+        alone = torch.cat([next_logits(model, [text]) for text in texts])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_same_seed_writes_the_same_text(dtype, generator):
+    model = decoder(dtype=dtype)
+    prompts = [tokens(generator, length) for length in (1, 5, 20)]
+
+    def written(cached):
+        seed = torch.Generator().manual_seed(3)
+        return torch.stack(list(stream(model, prompts, 40, generator=seed, cached=cached)))
+
+    assert torch.equal(written(True), written(False))
+    assert torch.equal(written(True), written(None))
+
+
+def test_a_block_transformer_of_one_layer_is_cached_too(generator):
+    torch.manual_seed(0)
+    model = SingleBlockTransformer(BlockConfig(11, 6, 12, n_head=3)).double().eval()
+    texts = [tokens(generator, 4)]
+    with torch.no_grad():
+        expected = next_logits(model, texts)
+        torch.testing.assert_close(
+            CachedReader(model).next_logits(texts), expected, rtol=0, atol=1e-10
+        )
+
+
+def test_reading_in_pieces_is_reading_at_once(generator):
+    model, text = decoder(), tokens(generator, 1, 8)
+    cache = KVCache(model, 1)
+    with torch.no_grad():
+        pieces = [cache.read(piece, torch.tensor([piece.shape[1]])) for piece in text.split(3, 1)]
+        torch.testing.assert_close(torch.cat(pieces, 1), model(text)[0], rtol=0, atol=1e-10)
+
+
+def test_only_new_tokens_pass_through_the_model(generator, monkeypatch):
+    model, read = decoder(), []
+    whole = KVCache.read
+    monkeypatch.setattr(
+        KVCache, "read", lambda self, *a: read.append(a[0].shape[1]) or whole(self, *a)
+    )
+    generate(model, tokens(generator, 2, 5), 8, generator=generator, cached=True)
+    assert read == [5, 1, 1, 1, 5, 1, 1, 1]  # 8 places: full after 5 + 3; then the half and the next
+
+
+def test_a_full_window_and_a_model_without_blocks_are_named(generator):
+    model = decoder()
+    cache = KVCache(model, 1)
+    cache.read(tokens(generator, 1, 8), torch.tensor([8]))
+    with pytest.raises(ValueError, match="window of 8 places is full"):
+        cache.read(tokens(generator, 1, 1), torch.tensor([1]))
+    bigram = BigramLM(BigramConfig(11))
+    assert can_cache(model) and not can_cache(bigram)
+    with pytest.raises(ValueError, match="BigramLM has no transformer blocks"):
+        generate(bigram, tokens(generator, 1, 2), 1, generator=generator, cached=True)
