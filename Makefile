@@ -48,8 +48,8 @@ course: $(INSTALLED)  ## execute every notebook headless; copies and a summary i
 notebooks: $(INSTALLED)  ## for authors: execute and save the notebooks (NOTEBOOKS="notebooks/02_bigram.ipynb" for one)
 	$(BIN)/python tools/notebooks.py save $(NOTEBOOKS)
 
-results: $(INSTALLED)  ## for authors: measure what results/ records
-	$(BIN)/python tools/results.py
+results: $(INSTALLED)  ## for authors: measure what results/ records (RESULTS=scoreboard for a part)
+	$(BIN)/python tools/results.py $(RESULTS)
 
 clean:  ## remove what was installed and built; your copies and your runs stay
 	rm -rf $(VENV) _build .pytest_cache .ruff_cache *.egg-info

@@ -12,13 +12,15 @@ from llm_course.checkpoint import (
     CheckpointError,
     check_place,
     load_checkpoint,
+    load_pretrained,
     save_checkpoint,
 )
 from llm_course.data import load_corpus, split
-from llm_course.download import CorpusError, copy_corpus, locate, read_tiny_shakespeare
+from llm_course.download import CorpusError, copy_corpus, locate, note, read_tiny_shakespeare
 from llm_course.evaluation import bits, evaluate, perplexity
-from llm_course.generation import generate_text
+from llm_course.generation import generate_text, stream_texts
 from llm_course.recipes import RECIPES, build
+from llm_course.sampling import Sampling
 from llm_course.scoreboard import load_recorded
 from llm_course.tokenizers import CharTokenizer
 from llm_course.training import train
@@ -95,15 +97,16 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _generate(options: argparse.Namespace) -> None:
     model, tokenizer, _ = _load(options.model)
-    text = generate_text(
-        model,
-        tokenizer,
-        _line_end(tokenizer) if options.prompt is None else options.prompt,
-        options.length,
-        seed=options.seed,
-        temperature=options.temperature,
+    prompt = _line_end(tokenizer) if options.prompt is None else options.prompt
+    sampling = Sampling(options.temperature, options.top_k, options.top_p)
+    pieces = stream_texts(
+        model, tokenizer, [prompt], options.length, seed=options.seed, sampling=sampling
     )
-    print(text)
+    first = next(pieces)  # what is wrong with the request shows before anything is written
+    print(prompt, *first, sep="", end="", flush=True)
+    for piece in pieces:
+        print(*piece, end="", flush=True)
+    print()
 
 
 def _scoreboard(options: argparse.Namespace) -> None:
@@ -120,16 +123,16 @@ def _line_end(tokenizer: CharTokenizer) -> str:
 
 
 def _load(path: Path | None) -> Checkpoint:
-    """Load the model at `path`, or the one that was trained last in this folder."""
-    if path is None:
-        saved = sorted(RUNS.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
-        if not saved:
-            raise CheckpointError(
-                "No model was trained in this folder yet. "
-                "Train one: `python -m llm_course train bigram`."
-            )
-        path = saved[-1]
-    return load_checkpoint(path)
+    """Load the model at `path`, else the one trained last in this folder, else the course's own."""
+    if path is not None:
+        return load_checkpoint(path)
+    saved = sorted(RUNS.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
+    if saved:
+        return load_checkpoint(saved[-1])
+    note(
+        "no model was trained in this folder yet, so this is the decoder that ships with the course."
+    )
+    return load_pretrained()
 
 
 def _measured(loss: float) -> str:
@@ -174,6 +177,12 @@ def _parser() -> argparse.ArgumentParser:
     generator.add_argument(
         "--temperature", type=float, default=1.0, help="below 1: safer, above: wilder (default 1)"
     )
+    generator.add_argument(
+        "--top-k", type=_at_least(1), metavar="K", help="draw from the K likeliest only"
+    )
+    generator.add_argument(
+        "--top-p", type=float, metavar="P", help="draw from the fewest whose chances reach P"
+    )
     command("scoreboard", _scoreboard, "list all models of the course with their losses")
 
     for sub in (evaluator, generator):
@@ -181,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
             "--model",
             type=Path,
             metavar="FILE",
-            help="a saved model (default: the latest in runs/)",
+            help="a saved model (default: the latest in runs/, else the course's own decoder)",
         )
     for sub in (trainer, evaluator):
         sub.add_argument(

@@ -7,12 +7,16 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
 from llm_course.recipes import RECIPES
 from llm_course.tokenizers import CharTokenizer
+
+# The decoder that ships with the course; README.md beside it says how it was trained.
+PRETRAINED = Path(__file__).parent / "pretrained" / "decoder.safetensors"
 
 
 class CheckpointError(RuntimeError):
@@ -28,11 +32,18 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(
-    path: str | Path, name: str, model: nn.Module, tokenizer: CharTokenizer, about: dict[str, str]
+    path: str | Path,
+    name: str,
+    model: nn.Module,
+    tokenizer: CharTokenizer,
+    about: dict[str, str],
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write the weights (safetensors) with the recipe's name, the sizes, the characters and `about`.
 
-    The file appears whole or not at all. Raises CheckpointError when it cannot be written.
+    The file appears whole or not at all. In float16 it is half as large, and the weights are rounded to
+    about three digits. Raises CheckpointError when it cannot be written.
     """
     header = {
         "recipe": name,
@@ -44,7 +55,8 @@ def save_checkpoint(
     partial = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(save(model.state_dict(), metadata=header))
+        weights = {key: value.to(dtype) for key, value in model.state_dict().items()}
+        partial.write_bytes(save(weights, metadata=header))
         partial.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -107,3 +119,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{path} is not a model of this course, or is damaged: {reason}. "
             "Train it again: `python -m llm_course train bigram`."
         ) from error
+
+
+def load_pretrained() -> Checkpoint:
+    """Return the decoder that ships with the course, trained on Tiny Shakespeare."""
+    return load_checkpoint(PRETRAINED)

@@ -1,14 +1,11 @@
 """The scoreboard: every model that was met so far, judged by the same measure."""
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from llm_course.data import Corpus
 from llm_course.download import note
 from llm_course.evaluation import bits, perplexity
-
-RECORDED = Path(__file__).parent.parent / "results" / "scoreboard.json"
+from llm_course.recorded import load_rows
 
 
 @dataclass(frozen=True)
@@ -83,12 +80,8 @@ class Scoreboard:
 
 def load_recorded() -> tuple[Scoreboard, dict[str, str]]:
     """Return the scoreboard that `make results` recorded, and how, when and where it was made."""
-    if not RECORDED.exists():
-        raise FileNotFoundError(
-            f"There is no recorded scoreboard at {RECORDED}. Run `make results` in the course's folder."
-        )
-    recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
-    return Scoreboard([Row(**row) for row in recorded["rows"]]), recorded["made"]
+    rows, made = load_rows("scoreboard")
+    return Scoreboard([Row(**row) for row in rows]), made
 
 
 def scoreboard_before(model: str, corpus: Corpus) -> Scoreboard:

@@ -4,7 +4,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from llm_course.checkpoint import CheckpointError, check_place, load_checkpoint, save_checkpoint
+from llm_course.checkpoint import (
+    CheckpointError,
+    check_place,
+    load_checkpoint,
+    save_checkpoint,
+)
 from llm_course.recipes import build
 from llm_course.tokenizers import CharTokenizer
 
@@ -29,6 +34,17 @@ def test_what_is_saved_comes_back(saved):
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, again.model.state_dict()[name])
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_half_the_digits_are_half_the_size(saved, tmp_path):
+    path, model, tokenizer = saved
+    small = tmp_path / "small.safetensors"
+    save_checkpoint(small, "bigram", model, tokenizer, ABOUT, dtype=torch.float16)
+    weights = sum(2 * weight.numel() for weight in model.state_dict().values())
+    assert path.stat().st_size - small.stat().st_size == weights
+    for name, weight in load_checkpoint(small).model.state_dict().items():
+        assert weight.dtype == torch.float32
+        torch.testing.assert_close(weight, model.state_dict()[name], rtol=1e-3, atol=1e-6)
 
 
 def _rewrite(path, **header):

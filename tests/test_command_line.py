@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from llm_course import scoreboard
+from llm_course import recorded
 from llm_course.__main__ import main
 from llm_course.checkpoint import load_checkpoint
+from llm_course.recipes import RECIPES
 
 
 def command(*arguments, cwd):
@@ -68,10 +69,31 @@ def test_the_latest_model_is_taken(own_text, capsys):
     assert capsys.readouterr().out == latest
 
 
+def test_every_rung_trains_and_writes(own_text, capsys):
+    for name in RECIPES:
+        arguments = ["train", name, "--text", str(own_text), "--steps", "1"]
+        assert main(arguments) == 0
+        assert "validation loss " in capsys.readouterr().out
+        assert main(["generate", "--prompt", "the c", "--length", "70", "--top-k", "3"]) == 0
+        assert capsys.readouterr().out.startswith("the c")
+
+
+def test_the_dials_reach_the_sampler(own_text, capsys):
+    main(["train", "bigram", "--text", str(own_text), "--steps", "50"])
+    capsys.readouterr()
+
+    def written(*dials):
+        main(["generate", "--prompt", "the c", *dials])
+        return capsys.readouterr().out
+
+    greedy = written("--top-k", "1")
+    assert written("--top-p", "0.01") == written("--temperature", "0.001") == greedy
+    assert written() != greedy
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["generate"], "No model was trained in this folder yet"),
         (["generate", "--model", "nowhere"], "There is no model file nowhere"),
         (["train", "bigram", "--text", "nowhere.txt"], "There is no file nowhere.txt"),
         (["data"], "LLM_COURSE_OFFLINE"),
@@ -91,6 +113,7 @@ def test_requests_that_do_not_fit_the_model(own_text, capsys):
         (["generate", "--prompt", "ROMEO:"], "character 'R' (U+0052) at position 0"),
         (["generate", "--prompt", ""], "empty prompt"),
         (["generate", "--temperature", "0"], "temperature must be above 0"),
+        (["generate", "--top-p", "1.5"], "top_p must lie above 0"),
         (["evaluate"], "is not in the vocabulary"),
     ]:
         assert main(arguments) == 1
@@ -115,7 +138,7 @@ def test_the_scoreboard_shows_what_was_recorded(monkeypatch, tmp_path, capsys):
     row = {"model": "a table", "loss": 2.0, "parameters": 1234, "seconds": 0.5}
     made = {"date": "2026-01-01", "command": "make results", "machine": "one", "corpus": "a text"}
     file = tmp_path / "scoreboard.json"
-    monkeypatch.setattr(scoreboard, "RECORDED", file)
+    monkeypatch.setattr(recorded, "RESULTS", tmp_path)
     assert main(["scoreboard"]) == 1
     assert "make results" in capsys.readouterr().err
     file.write_text(json.dumps({"made": made, "rows": [row]}))
@@ -127,7 +150,7 @@ def test_the_scoreboard_shows_what_was_recorded(monkeypatch, tmp_path, capsys):
 def test_as_a_process(away):
     helped = command("--help", cwd=away)
     assert helped.returncode == 0 and "train bigram" in helped.stdout
-    failed = command("generate", cwd=away)
+    failed = command("generate", "--model", "nowhere", cwd=away)
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr and failed.stderr.startswith("error: ")
 

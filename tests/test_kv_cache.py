@@ -89,7 +89,16 @@ def test_only_new_tokens_pass_through_the_model(generator, monkeypatch):
         KVCache, "read", lambda self, *a: read.append(a[0].shape[1]) or whole(self, *a)
     )
     generate(model, tokens(generator, 2, 5), 8, generator=generator, cached=True)
-    assert read == [5, 1, 1, 1, 5, 1, 1, 1]  # 8 places: full after 5 + 3; then the half and the next
+    assert read == [
+        5,
+        1,
+        1,
+        1,
+        5,
+        1,
+        1,
+        1,
+    ]  # 8 places: full after 5 + 3; then the half and the next
 
 
 def test_a_full_window_and_a_model_without_blocks_are_named(generator):

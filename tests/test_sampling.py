@@ -29,7 +29,9 @@ def test_top_k_keeps_exactly_k_of_equals_the_first(k, kept):
     torch.testing.assert_close(probs, expected / expected.sum())
 
 
-@pytest.mark.parametrize(("p", "n"), [(0.01, 1), (0.45, 1), (0.55, 2), (0.72, 3), (0.95, 4), (1.0, 4)])
+@pytest.mark.parametrize(
+    ("p", "n"), [(0.01, 1), (0.45, 1), (0.55, 2), (0.72, 3), (0.95, 4), (1.0, 4)]
+)
 def test_top_p_keeps_the_token_that_reaches_p(p, n):
     assert keep_top_p(LOGITS, p).isfinite().sum() == n
 

@@ -151,15 +151,15 @@ def imported(path):
 
 
 ROOMS = [  # each may import from those above it, and only from those
-    {"practice_words", "download", "tokenizers"},
+    {"practice_words", "download", "tokenizers", "recorded", "sampling"},
     {"practice_corpus"},
     {"data"},
     {"models.bigram", "models.ngram"},
     {"models.single_head_attention"},
     {"models.multi_head_attention"},
     {"models.single_block_transformer"},
-    {"models.decoder_transformer"},
-    {"evaluation"},
+    {"models.decoder_transformer", "models.block_variants"},
+    {"evaluation", "kv_cache"},
     {"generation", "recording"},
     {"training"},
     {"plots", "notebook", "recipes", "scoreboard"},
