@@ -8,6 +8,9 @@ import torch
 from torch import nn
 
 from llm_course.models.bigram import BigramConfig, BigramLM
+from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
+from llm_course.models.multi_head_attention import MultiHeadConfig, MultiHeadLM
+from llm_course.models.single_block_transformer import BlockConfig, SingleBlockTransformer
 from llm_course.models.single_head_attention import SingleHeadConfig, SingleHeadLM
 from llm_course.training import TrainConfig
 
@@ -21,15 +24,29 @@ class Recipe:
     training: TrainConfig
 
 
+# One training for the three rungs below the decoder, so that only the model differs.
+ATTENTION = TrainConfig(
+    steps=1500, batch_size=32, learning_rate=3e-3, eval_every=150, eval_windows=500
+)
 RECIPES = {
     "bigram": Recipe(
         BigramLM, BigramConfig, TrainConfig(steps=2000, batch_size=128, learning_rate=3e-3)
     ),
-    "single-head": Recipe(
-        SingleHeadLM,
-        SingleHeadConfig,
+    "single-head": Recipe(SingleHeadLM, SingleHeadConfig, ATTENTION),
+    "multi-head": Recipe(MultiHeadLM, MultiHeadConfig, ATTENTION),
+    "block": Recipe(SingleBlockTransformer, BlockConfig, ATTENTION),
+    "decoder": Recipe(
+        DecoderTransformer,
+        DecoderConfig,
         TrainConfig(
-            steps=1500, batch_size=32, learning_rate=3e-3, eval_every=150, eval_windows=500
+            steps=3200,
+            batch_size=16,
+            learning_rate=2e-3,
+            warmup_steps=100,
+            decay=True,
+            max_grad_norm=1.0,
+            eval_every=320,
+            eval_windows=500,
         ),
     ),
 }

@@ -83,7 +83,10 @@ def train(
     """
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        model.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,  # all parameters in one pass: the same numbers in less time
     )
     history, seconds = History(), 0.0
     _measure(model, data, config, history, 0, seconds, callback)

@@ -37,15 +37,20 @@ class DecoderTransformer(nn.Module):
         )
         self.norm = LayerNorm(config.n_embd)
         self.output = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.apply(self._begin_small)
+        self.apply(self._begin)
 
     @staticmethod
-    def _begin_small(module: nn.Module) -> None:
-        """Draw the weights small, so that the first guess is near uniform, at a loss of ln V."""
-        if isinstance(module, nn.Linear | nn.Embedding):
+    def _begin(module: nn.Module) -> None:
+        """Draw the layers' weights small, so that the first guess is near uniform, at a loss of ln V.
+
+        The embeddings are larger: what the blocks add at first should not drown what a token is.
+        """
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.3)
+        if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     def forward(
         self, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"] | None = None
