@@ -1,15 +1,21 @@
+import hashlib
 import os
+import re
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from llm_course.checkpoint import (
+    PRETRAINED,
     CheckpointError,
     check_place,
     load_checkpoint,
+    load_pretrained,
     save_checkpoint,
 )
+from llm_course.evaluation import evaluate
+from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.recipes import build
 from llm_course.tokenizers import CharTokenizer
 
@@ -45,6 +51,25 @@ def test_half_the_digits_are_half_the_size(saved, tmp_path):
     for name, weight in load_checkpoint(small).model.state_dict().items():
         assert weight.dtype == torch.float32
         torch.testing.assert_close(weight, model.state_dict()[name], rtol=1e-3, atol=1e-6)
+
+
+def test_the_decoder_that_ships_is_the_one_on_its_card(shakespeare_data):
+    data, _ = shakespeare_data
+    card = PRETRAINED.with_name("README.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(PRETRAINED.read_bytes()).hexdigest() in card
+    model, tokenizer, _ = load_pretrained()
+    assert isinstance(model, DecoderTransformer)
+    assert model.config == DecoderConfig(vocab_size=65)
+    loss = evaluate(model, data.val)
+    assert tokenizer.vocab_size == 65
+    assert loss == pytest.approx(
+        float(re.search(r"validation loss \| ([\d.]+)", card)[1]), abs=2e-4
+    )
+    assert loss < 1.65, "well below the best counting table's 1.669"
+
+
+def test_the_decoder_that_ships_is_small():
+    assert PRETRAINED.stat().st_size < 2_000_000
 
 
 def _rewrite(path, **header):

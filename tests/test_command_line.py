@@ -69,6 +69,13 @@ def test_the_latest_model_is_taken(own_text, capsys):
     assert capsys.readouterr().out == latest
 
 
+def test_before_any_training_the_courses_own_decoder_writes_and_says_so(away, capsys):
+    assert main(["generate", "--prompt", "ROMEO:", "--length", "30"]) == 0
+    said = capsys.readouterr()
+    assert "decoder that ships with the course" in said.err
+    assert said.out.startswith("ROMEO:") and len(said.out) == 6 + 30 + 1
+
+
 def test_every_rung_trains_and_writes(own_text, capsys):
     for name in RECIPES:
         arguments = ["train", name, "--text", str(own_text), "--steps", "1"]
