@@ -32,21 +32,23 @@ def next_logits(model: nn.Module, texts: Sequence[Int[Tensor, " _"]]) -> Float[T
 class CachedReader:
     """The same logits as `next_logits`, for texts that grow by one token a call, without reading anew.
 
-    Only when one of the windows is full and starts over, all are read from their beginning.
+    Only when a window is full and starts over, or other texts come, all windows are read once more.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.cache: KVCache | None = None
+        self.read: list[Tensor] = []  # the texts of the last call
         self.starts: list[int] = []
 
     def next_logits(self, texts: Sequence[Int[Tensor, " _"]]) -> Float[Tensor, "B V"]:
         """Return the logits of the token after each text."""
         starts = [window_start(len(text), self.model.config.context_length) for text in texts]
         unread = [text[-1:] for text in texts]
-        if starts != self.starts:
-            self.cache, self.starts = KVCache(self.model, len(texts)), starts
+        if not texts or starts != self.starts or not all(map(_goes_on, self.read, texts)):
+            self.cache = KVCache(self.model, len(texts))
             unread = [_window(self.model, text) for text in texts]
+        self.read, self.starts = list(texts), starts
         return _last(self.cache.read, unread)
 
 
@@ -64,10 +66,6 @@ def stream(
     The prompts may be of different lengths. With `cached`, keys and values are kept (`KVCache`): the
     same logits in less time; None means wherever the model allows it.
     """
-    if not prompts or any(len(prompt) < 1 for prompt in prompts):
-        raise ValueError(
-            "an empty prompt gives the model nothing to go on: give at least one token"
-        )
     sampling, texts = sampling or Sampling(), list(prompts)
     reader = CachedReader(model) if (can_cache(model) if cached is None else cached) else None
     for _ in range(n_tokens):
@@ -110,6 +108,8 @@ def stream_texts(
     cached: bool | None = None,
 ) -> Iterator[list[str]]:
     """Yield what comes next in every text, character by character, as the model draws it."""
+    if isinstance(prompts, str):
+        raise ValueError("prompts must be a list of texts; for a single one there is generate_text")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     generator = torch.Generator(device).manual_seed(seed)
     encoded = [tokenizer.encode(prompt).to(device) for prompt in prompts]
@@ -146,6 +146,11 @@ def next_chances(
     return chances, tokenizer.decode(tokens)
 
 
+def _goes_on(before: Int[Tensor, " _"], text: Int[Tensor, " _"]) -> bool:
+    """Return whether a text is the one before and one token more."""
+    return torch.equal(text[:-1], before)
+
+
 def _window(model: nn.Module, text: Int[Tensor, " _"]) -> Int[Tensor, " _"]:
     return text[window_start(len(text), model.config.context_length) :]
 
@@ -157,6 +162,10 @@ def _last(
 
     Return the logits at the end of each text.
     """
+    if not unread or any(len(text) < 1 for text in unread):
+        raise ValueError(
+            "an empty prompt gives the model nothing to go on: give at least one token"
+        )
     counts = torch.tensor([len(text) for text in unread], device=unread[0].device)
     logits = read(pad_sequence(list(unread), batch_first=True), counts)
     return logits[torch.arange(len(unread)), counts - 1]

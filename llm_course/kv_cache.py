@@ -21,7 +21,9 @@ class KVCache:
 
     def __init__(self, model: nn.Module, batch_size: int) -> None:
         if not can_cache(model):
-            raise ValueError(f"{type(model).__name__} has no transformer blocks to keep keys of")
+            raise ValueError(
+                f"{type(model).__name__} is not made of plain transformer blocks, whose keys could be kept"
+            )
         config, like = model.config, model.output.weight
         shape = (batch_size, config.n_head, config.context_length, config.n_embd // config.n_head)
         self.model = model
@@ -33,9 +35,15 @@ class KVCache:
         """Read on in each text and return the logits behind every token.
 
         Of row b only the first `counts[b]` tokens are read; the others fill the table up. They stand
-        behind what is read, so that nothing looks at them, and the next tokens take their places.
+        behind what is read, so that nothing looks at them, and the next tokens take their places. The
+        model must be in evaluation mode.
         """
         context_length = self.keys[0].shape[2]
+        if len(tokens) != len(self.lengths) or counts.min() < 1 or counts.max() > tokens.shape[1]:
+            raise ValueError(
+                f"a cache of {len(self.lengths)} texts needs as many rows, and counts from 1 to their "
+                f"length; these are {tuple(tokens.shape)} tokens, and counts {counts.tolist()}"
+            )
         if (self.lengths + tokens.shape[1]).max() > context_length:
             raise ValueError(f"the window of {context_length} places is full: begin a new cache")
         places = self.lengths[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
@@ -68,6 +76,9 @@ def _attend(
 
 
 def can_cache(model: nn.Module) -> bool:
-    """Return whether a model is made of blocks whose keys and values can be kept."""
+    """Return whether a model is made of blocks of which the cache knows how they attend."""
     blocks = getattr(model, "blocks", ())
-    return len(blocks) > 0 and all(type(block) is TransformerBlock for block in blocks)
+    return len(blocks) > 0 and all(
+        type(block) is TransformerBlock and type(block.attention) is MultiHeadAttention
+        for block in blocks
+    )

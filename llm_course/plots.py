@@ -38,6 +38,7 @@ def side_by_side(n: int, width: float = 9.0, height: float = 3.5) -> list[Axes]:
     axes = list(figure.subplots(1, n, squeeze=False)[0])
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
+        ax.set_prop_cycle(color=COLOURS)
     return axes
 
 

@@ -57,6 +57,8 @@ def keep_top_p(logits: Float[Tensor, "B V"], p: float) -> Float[Tensor, "B V"]:
     The token with which the sum reaches p stays, so at least one always does.
     Holtzman and others, "The Curious Case of Neural Text Degeneration" (2020).
     """
+    if p >= 1:
+        return logits  # all of them; a sum of chances would round
     likeliest_first = logits.argsort(dim=-1, descending=True, stable=True)
     probs = logits.softmax(dim=-1).gather(-1, likeliest_first)
     chance_of_likelier = probs.cumsum(dim=-1) - probs

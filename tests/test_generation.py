@@ -129,6 +129,11 @@ def test_texts_come_character_by_character(model):
     assert pieces == list(stream_texts(model, tokenizer, ["a", "bca"], 5, seed=1))
 
 
+def test_a_text_in_place_of_a_list_of_texts_is_named(model):
+    with pytest.raises(ValueError, match="prompts must be a list of texts"):
+        next(stream_texts(model, CharTokenizer("abc"), "abc", 1))
+
+
 def test_between_two_draws_the_model_is_as_it_was(model, generator):
     model.train()
     for _ in stream(model, [torch.tensor([1])], 2, generator=generator):

@@ -7,6 +7,7 @@ from llm_course.generation import CachedReader, generate, next_logits, stream
 from llm_course.kv_cache import KVCache, can_cache
 from llm_course.models.bigram import BigramConfig, BigramLM
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
+from llm_course.models.multi_head_attention import MultiHeadAttention
 from llm_course.models.single_block_transformer import BlockConfig, SingleBlockTransformer
 
 
@@ -109,5 +110,45 @@ def test_a_full_window_and_a_model_without_blocks_are_named(generator):
         cache.read(tokens(generator, 1, 1), torch.tensor([1]))
     bigram = BigramLM(BigramConfig(11))
     assert can_cache(model) and not can_cache(bigram)
-    with pytest.raises(ValueError, match="BigramLM has no transformer blocks"):
+    with pytest.raises(ValueError, match="BigramLM is not made of plain transformer blocks"):
         generate(bigram, tokens(generator, 1, 2), 1, generator=generator, cached=True)
+
+
+def test_attention_that_the_cache_does_not_know_is_not_cached(generator):
+    class Louder(MultiHeadAttention):
+        def heads(self, x):
+            q, k, v = super().heads(x)
+            return [9 * q, k, v]
+
+    model = decoder()
+    model.blocks[1].attention = Louder(12, 3).double()
+    assert not can_cache(model)
+    with pytest.raises(ValueError, match="DecoderTransformer is not made of plain"):
+        KVCache(model, 1)
+
+
+@pytest.mark.parametrize("second", [(4, 2, 9), (1, 2, 3, 4, 5), (1, 2, 3), (9, 2, 3, 4)])
+def test_other_texts_are_read_anew(second):
+    model = decoder()
+    reader = CachedReader(model)
+    texts = [torch.tensor([1, 2, 3])], [torch.tensor(second)]
+    with torch.no_grad():
+        for text in texts:
+            torch.testing.assert_close(reader.next_logits(text), next_logits(model, text))
+        two = [torch.tensor([5]), torch.tensor([6, 7])]
+        torch.testing.assert_close(reader.next_logits(two), next_logits(model, two))
+
+
+def test_tables_that_do_not_fit_the_cache_are_named(generator):
+    cache = KVCache(decoder(), 2)
+    for rows, counts in ((1, [2]), (2, [0, 2]), (2, [3, 1])):
+        with pytest.raises(ValueError, match="a cache of 2 texts"):
+            cache.read(tokens(generator, rows, 2), torch.tensor(counts))
+
+
+def test_empty_texts_are_named(generator):
+    model = decoder()
+    for texts in ([], [torch.tensor([], dtype=torch.long)]):
+        for read in (lambda texts: next_logits(model, texts), CachedReader(model).next_logits):
+            with pytest.raises(ValueError, match="empty prompt"):
+                read(texts)

@@ -76,3 +76,8 @@ def test_top_p_comes_after_temperature_and_top_k():
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         Sampling(**settings)
+
+
+def test_top_p_of_one_keeps_all_however_small(generator):
+    logits = 20 * torch.randn(50, 65, generator=generator)
+    assert torch.equal(keep_top_p(logits, 1.0), logits)

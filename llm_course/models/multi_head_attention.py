@@ -67,7 +67,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class MultiHeadLM(SingleHeadLM):
-    """The language model of the second rung with several heads in place of one."""
+    """`SingleHeadLM` with several heads in place of one, and a layer that mixes them."""
 
     def __init__(self, config: MultiHeadConfig) -> None:
         super().__init__(config)
