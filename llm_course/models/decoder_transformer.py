@@ -38,13 +38,12 @@ class DecoderTransformer(nn.Module):
         self.norm = LayerNorm(config.n_embd)
         self.output = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.apply(self._begin)
-        nn.init.normal_(self.output.weight, std=0.01)  # the first guess is near uniform
 
     @staticmethod
     def _begin(module: nn.Module) -> None:
-        """Draw the layers' weights small and the embeddings larger.
+        """Draw the layers' weights small, so that the first guess is near uniform, at a loss of ln V.
 
-        At first a token's own numbers then outweigh what the blocks add to them.
+        The embeddings are larger: what the blocks add at first should not drown what a token is.
         """
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.3)
