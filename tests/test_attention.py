@@ -25,6 +25,7 @@ from llm_course.models.single_head_attention import (
     SingleHeadConfig,
     SingleHeadLM,
 )
+from llm_course.recipes import build
 from llm_course.recording import attention_maps, record_attention
 from llm_course.tokenizers import CharTokenizer
 
@@ -306,6 +307,13 @@ def test_recording_ends_when_the_model_fails(model):
 def test_it_begins_near_the_uniform_guess(model, generator):
     tokens, targets = torch.randint(11, (2, 64, 12), generator=generator)
     assert abs(model(tokens, targets)[1].item() - math.log(11)) < 0.05
+
+
+def test_the_courses_decoder_begins_there_too(generator):
+    tokens, targets = torch.randint(65, (2, 64, 64), generator=generator)
+    for seed in range(3):  # those of the recorded runs
+        model = build("decoder", 65, seed)
+        assert abs(model(tokens, targets)[1].item() - math.log(65)) < 0.05
 
 
 def test_it_can_learn_one_batch_by_heart(generator):
