@@ -42,6 +42,7 @@ RECIPES = {
             steps=3200,
             batch_size=16,
             learning_rate=2e-3,
+            warmup_steps=100,
             decay=True,
             eval_every=320,
             eval_windows=500,

@@ -104,10 +104,10 @@ def decoder(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows
     recipe = RECIPES["decoder"].training
     runs = [("as in the recipe", replace(recipe, seed=seed)) for seed in range(3)]
     runs += [
+        ("without warm-up", replace(recipe, warmup_steps=0)),
         ("without decay", replace(recipe, decay=False)),
-        ("without decay, learning rate 1e-3", replace(recipe, decay=False, learning_rate=1e-3)),
-        ("with warm-up", replace(recipe, warmup_steps=100)),
-        ("with clipping", replace(recipe, max_grad_norm=1.0)),
+        ("without both, at 1e-3", replace(recipe, warmup_steps=0, decay=False, learning_rate=1e-3)),
+        ("with clipping at 1", replace(recipe, max_grad_norm=1.0)),
         ("with small embeddings", recipe),
     ]
     for name, config in runs:
