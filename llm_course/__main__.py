@@ -78,7 +78,7 @@ def _train(options: argparse.Namespace) -> None:
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{options.model}: {n_parameters:,} parameters, {config.steps:,} steps")
     history = train(model, data, config)
-    loss = history.val_loss[-1]
+    loss = evaluate(model, data.val)  # along training, part of the windows may be enough
     about = {"corpus": corpus.name, "loss": f"{loss:.4f}", "steps": str(config.steps)}
     save_checkpoint(path, options.model, model, tokenizer, about)
     print(f"validation loss {_measured(loss)}, after {history.seconds[-1]:.1f} s of training")

@@ -10,6 +10,7 @@ from llm_course import recorded
 from llm_course.__main__ import main
 from llm_course.checkpoint import load_checkpoint
 from llm_course.recipes import RECIPES
+from llm_course.training import History
 
 
 def command(*arguments, cwd):
@@ -83,6 +84,18 @@ def test_every_rung_trains_and_writes(own_text, capsys):
         assert "validation loss " in capsys.readouterr().out
         assert main(["generate", "--prompt", "the c", "--length", "70", "--top-k", "3"]) == 0
         assert capsys.readouterr().out.startswith("the c")
+
+
+def test_the_loss_told_after_training_is_that_of_the_whole_validation_text(
+    own_text, monkeypatch, capsys
+):
+    estimated = History(steps=[0], tokens=[0], seconds=[1.0], train_loss=[9.0], val_loss=[9.0])
+    monkeypatch.setattr("llm_course.__main__.train", lambda *arguments: estimated)
+    main(["train", "bigram", "--text", str(own_text)])
+    told = re.search(r"validation loss (\d\.\d{3}) nats", capsys.readouterr().out)[1]
+    main(["evaluate", "--text", str(own_text)])
+    assert f"validation loss {told} nats" in capsys.readouterr().out
+    assert told != "9.000"
 
 
 def test_the_dials_reach_the_sampler(own_text, capsys):
