@@ -164,6 +164,8 @@ ROOMS = [  # each may import from those above it, and only from those
     {"training"},
     {"plots", "notebook", "recipes", "scoreboard"},
     {"checkpoint", "attention_view"},
+    {"exercises.exercise", "exercises.trial", "exercises.progress"},
+    {"exercises.check", "exercises.single_head_attention"},
     {"__main__"},
 ]
 

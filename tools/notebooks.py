@@ -175,9 +175,11 @@ def main() -> int:
         os.environ["LLM_COURSE_DATA"] = str(
             Path(os.environ["LLM_COURSE_DATA"]).expanduser().resolve()
         )
-    if options.command == "test":
-        return test(options.practice)
-    return course() if options.command == "course" else save(options.paths)
+    with tempfile.TemporaryDirectory() as empty:  # nobody's exercises are done here
+        os.environ["LLM_COURSE_PROGRESS"] = str(Path(empty) / "progress.json")
+        if options.command == "test":
+            return test(options.practice)
+        return course() if options.command == "course" else save(options.paths)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,82 @@
+"""Exercises whose feedback names the mistake: `check(name, attempt)`, `show_hint`, `show_solution`.
+
+Mistakes are code: each exercise lists wrong implementations with a hint, and an attempt that does what one
+of them does gets its hint. A teacher adds one by writing the wrong function.
+"""
+
+import difflib
+import inspect
+from typing import Any
+
+from IPython.display import HTML, Markdown, display
+
+from llm_course.exercises import progress, single_head_attention
+from llm_course.exercises.check import NotAttemptedError, Result, examine, examine_answer, is_strict
+from llm_course.exercises.exercise import Exercise, Question
+
+EXERCISES: dict[str, Exercise | Question] = {
+    exercise.name: exercise for exercise in [*single_head_attention.EXERCISES]
+}
+
+
+def find(name: str) -> Exercise | Question:
+    """Return the exercise of this name; ValueError names those that come close."""
+    if name in EXERCISES:
+        return EXERCISES[name]
+    near = difflib.get_close_matches(str(name), EXERCISES, n=3, cutoff=0.3)
+    raise ValueError(
+        f"there is no exercise {name!r}. Did you mean {' or '.join(near or EXERCISES)}?"
+    )
+
+
+def check(name: str, attempt: Any) -> Result:
+    """Check an attempt, print what to do next, and remember it if it passed.
+
+    An untouched exercise is no error, unless LLM_COURSE_STRICT=1 asks for one (NotAttemptedError).
+    """
+    exercise = find(name)
+    if isinstance(exercise, Question):
+        result = examine_answer(exercise, attempt)
+    else:
+        result = examine(exercise, attempt)
+    print(result.feedback)
+    if result.passed:
+        progress.remember(name)
+    if not result.attempted and is_strict():
+        raise NotAttemptedError(f"exercise {name} was not attempted")
+    return result
+
+
+def ask(name: str) -> HTML:
+    """Return a question's options as folds: opening one tells whether it is right, and why."""
+    question = find(name)
+    if not isinstance(question, Question):
+        raise ValueError(f"{name} is a function to write, and no question: use check")
+    return HTML(question.html())
+
+
+def show_hint(name: str) -> None:
+    """Print one step on the way."""
+    print(find(name).hint)
+
+
+def show_solution(name: str) -> None:
+    """Show the reference, which is the code that attempts are compared with."""
+    exercise = find(name)
+    if isinstance(exercise, Question):
+        text, reason = exercise.options[exercise.right]
+        print(f"{exercise.right}: {text}. {reason}")
+        return
+    display(Markdown(f"```python\n{inspect.getsource(exercise.reference).rstrip()}\n```"))
+
+
+def show_progress(notebook: str = "") -> None:
+    """Print the exercises of every notebook whose name begins so, and which are done."""
+    done = progress.done()
+    for notebook in dict.fromkeys(
+        e.notebook for e in EXERCISES.values() if e.notebook.startswith(notebook)
+    ):
+        names = [e.name for e in EXERCISES.values() if e.notebook == notebook]
+        print(f"{notebook}: {sum(name in done for name in names)} of {len(names)} done")
+        for name in names:
+            print(f"  {'✓' if name in done else '·'} {name}")

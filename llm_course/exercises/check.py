@@ -1,0 +1,254 @@
+"""Checking an attempt: against the reference, against the named mistakes, then by general probes."""
+
+import copy
+import inspect
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llm_course.exercises.exercise import Exercise, Question
+from llm_course.exercises.trial import Outcome, is_untouched, run
+
+N_TRIALS = 3
+
+
+class NotAttemptedError(RuntimeError):
+    """Raised for an untouched exercise where LLM_COURSE_STRICT=1 asks for it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check came to. `mistake` is the name of the mistake that was recognised, or None."""
+
+    passed: bool
+    feedback: str
+    mistake: str | None = None
+    attempted: bool = True
+
+    def _ipython_display_(self) -> None:
+        """Show nothing: the feedback was printed already."""
+
+
+def examine(exercise: Exercise, attempt: Any, seed: int | None = None) -> Result:
+    """Try the attempt on inputs drawn anew (from `seed`, if one is given) and say what is wrong with it."""
+    if problem := _not_a_function(exercise, attempt):
+        return Result(False, problem)
+    if is_untouched(attempt):
+        return Result(False, f"{exercise.name}: not attempted yet.", attempted=False)
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    trials = [exercise.inputs(generator) for _ in range(N_TRIALS)]
+    if problem := _wrong_arguments(attempt, exercise, trials[0]):
+        return Result(False, problem)
+    outcomes = [run(attempt, inputs) for inputs in trials]
+    wanted = [exercise.reference(*copy.deepcopy(inputs)) for inputs in trials]
+    if all(
+        outcome.error is None and equal(outcome.value, value)
+        for outcome, value in zip(outcomes, wanted, strict=True)
+    ):
+        if problem := _changed_inputs(outcomes, trials):
+            return Result(False, problem)
+        return Result(True, f"{exercise.name}: right.")
+    for mistake in exercise.mistakes:
+        if _is(mistake.wrong, outcomes, trials):
+            return Result(False, f"{exercise.name}: {mistake.hint}", mistake.name)
+    return Result(False, f"{exercise.name}: {_probe(exercise, attempt, outcomes, trials, wanted)}")
+
+
+def equal(value: Any, wanted: Any) -> bool:
+    """Return whether two results are the same: kind, shape, and numbers but for rounding."""
+    if isinstance(wanted, Tensor):
+        return (
+            isinstance(value, Tensor)
+            and value.shape == wanted.shape
+            and value.dtype == wanted.dtype
+            and torch.allclose(value, wanted, rtol=1e-4, atol=1e-6, equal_nan=True)
+        )
+    if isinstance(wanted, (tuple, list)):
+        return (
+            isinstance(value, (tuple, list))
+            and len(value) == len(wanted)
+            and all(equal(v, w) for v, w in zip(value, wanted, strict=True))
+        )
+    if isinstance(wanted, bool) or not isinstance(wanted, (int, float)):
+        return type(value) is type(wanted) and value == wanted
+    number = _number(value)
+    return number is not None and math.isclose(number, wanted, rel_tol=1e-4, abs_tol=1e-6)
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, also one that comes as a tensor of one element; None for anything else."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return float(value)
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        return float(value)
+    return None
+
+
+def _is(wrong: Callable[..., Any], outcomes: list[Outcome], trials: list[tuple]) -> bool:
+    """Return whether this mistake gives what the attempt gave, in every trial."""
+    if any(outcome.error is not None for outcome in outcomes):
+        return False
+    return all(
+        equal(outcome.value, wrong(*copy.deepcopy(inputs)))
+        for outcome, inputs in zip(outcomes, trials, strict=True)
+    )
+
+
+def _not_a_function(exercise: Exercise, attempt: Any) -> str:
+    if inspect.isclass(attempt):
+        return f"{exercise.name}: {attempt.__name__} is a class. Hand over the function that does the work."
+    if callable(attempt):
+        return ""
+    kind = "nothing (None)" if attempt is None else f"a {type(attempt).__name__}"
+    return (
+        f"{exercise.name}: this is {kind}, and no function. Hand over the function itself, without calling "
+        f'it: check("{exercise.name}", my_function).'
+    )
+
+
+def _wrong_arguments(attempt: Any, exercise: Exercise, inputs: tuple) -> str:
+    try:
+        inspect.signature(attempt).bind(*inputs)
+    except TypeError:
+        wanted = ", ".join(inspect.signature(exercise.reference).parameters)
+        return f"{exercise.name}: your function must take {len(inputs)} arguments: ({wanted})."
+    except ValueError:  # built in, with no signature to be read
+        pass
+    return ""
+
+
+def _changed_inputs(outcomes: list[Outcome], trials: list[tuple]) -> str:
+    for outcome, inputs in zip(outcomes, trials, strict=True):
+        for i, (before, after) in enumerate(zip(inputs, outcome.inputs_after, strict=True)):
+            if isinstance(before, Tensor) and not equal(after, before):
+                return (
+                    f"your function changes its argument number {i + 1}, which its caller may still need. "
+                    "Look for an operation whose name ends with _, or for an assignment into the tensor."
+                )
+    return ""
+
+
+def _probe(
+    exercise: Exercise, attempt: Any, outcomes: list[Outcome], trials: list[tuple], wanted: list
+) -> str:
+    """Say what is wrong with an attempt that no named mistake explains, as a next step."""
+    for outcome in outcomes:
+        if isinstance(outcome.error, TimeoutError):
+            return f"{outcome.error}, so it was stopped. Does a loop in it never end?"
+        if outcome.error is not None:
+            where = f", in the line\n    {outcome.line}\n" if outcome.line else ". "
+            return (
+                f"it raises {type(outcome.error).__name__}: {outcome.error}{where}"
+                "Print the shapes just before that line."
+            )
+    for outcome, value in zip(outcomes, wanted, strict=True):
+        if problem := _difference(outcome.value, value):
+            if changed := _changed_inputs(outcomes, trials):
+                problem += f"\nBesides, {changed}"
+            elif exercise.causal and _sees_the_future(attempt, trials[0]):
+                problem = (
+                    "the result at a place changes when a *later* place of the input is changed: it sees "
+                    f"the future. Where is the mask, and which side of the diagonal does it hide? "
+                    f"({problem})"
+                )
+            if any(outcome.printed for outcome in outcomes):
+                problem += "\n(What your function prints is not shown while it is checked.)"
+            return problem
+    raise AssertionError("the attempt equals the reference")
+
+
+def _difference(value: Any, wanted: Any, place: str = "") -> str:
+    """Say how a result differs from the wanted one; "" if it does not."""
+    if equal(value, wanted):
+        return ""
+    if value is None:
+        return "it returns None. Does it end with `return`?"
+    if isinstance(wanted, (tuple, list)):
+        if not isinstance(value, (tuple, list)) or len(value) != len(wanted):
+            return f"it should return {len(wanted)} things, and returns {_kind(value)}."
+        for i, (v, w) in enumerate(zip(value, wanted, strict=True)):
+            if problem := _difference(v, w, f"{place}[{i}]"):
+                return problem
+    which = f"result{place}"
+    if not isinstance(wanted, Tensor):
+        return f"the {which} should be {_shown(wanted)}, and is {_shown(value)}."
+    if not isinstance(value, Tensor):
+        turned = (
+            " torch.from_numpy turns one into the other." if isinstance(value, np.ndarray) else ""
+        )
+        return f"the {which} should be a tensor, and is {_kind(value)}.{turned}"
+    if value.shape != wanted.shape:
+        return (
+            f"the {which} should have the shape {tuple(wanted.shape)}, and has {tuple(value.shape)}. "
+            "Which dimension is it that differs, and which line makes it?"
+        )
+    if value.dtype != wanted.dtype:
+        return f"the {which} should hold {wanted.dtype}, and holds {value.dtype}."
+    if value.is_floating_point() and value.isnan().any() and not wanted.isnan().any():
+        return (
+            f"the {which} holds nan (not a number). It comes from 0 / 0, from inf − inf, or from a softmax "
+            "of which every score is −inf."
+        )
+    wrong = ~torch.isclose(value, wanted, rtol=1e-4, atol=1e-6, equal_nan=True)
+    first = tuple(wrong.nonzero()[0].tolist())
+    return (
+        f"{int(wrong.sum())} of {wanted.numel()} numbers differ. The first is at {list(first)}: it should "
+        f"be {wanted[first].item():.4g}, and is {value[first].item():.4g}. Work this one out by hand."
+    )
+
+
+def _sees_the_future(attempt: Any, inputs: tuple) -> bool:
+    x = inputs[0]
+    changed = x.clone()
+    changed[:, -1] = changed[:, -1] + 1 if x.is_floating_point() else changed[:, 0]
+    before, after = run(attempt, inputs), run(attempt, (changed, *inputs[1:]))
+    if not (isinstance(before.value, Tensor) and isinstance(after.value, Tensor)):
+        return False
+    if before.value.shape != after.value.shape or before.value.dim() < 2:
+        return False
+    return not torch.allclose(before.value[:, :-1], after.value[:, :-1], equal_nan=True)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"{len(value)} things"
+    return f"a {type(value).__module__}.{type(value).__name__}".replace("builtins.", "")
+
+
+def _shown(value: Any) -> str:
+    number = None if isinstance(value, (bool, str)) else _number(value)
+    return (
+        _kind(value)
+        if number is None and not isinstance(value, (bool, str))
+        else (repr(value) if number is None else f"{number:.4g}")
+    )
+
+
+def is_strict() -> bool:
+    """Return whether an untouched exercise is an error, as it is for grading."""
+    return os.environ.get("LLM_COURSE_STRICT", "0") not in ("", "0")
+
+
+def examine_answer(question: Question, answer: Any) -> Result:
+    """Compare a letter with the right one, and give the reason of whatever was chosen."""
+    if answer is None or answer is ... or answer == "":
+        return Result(False, f"{question.name}: not attempted yet.", attempted=False)
+    letter = str(answer).strip().lower()
+    if letter not in question.options:
+        return Result(
+            False, f"{question.name}: answer with one letter: {', '.join(question.options)}."
+        )
+    _, reason = question.options[letter]
+    if letter == question.right:
+        return Result(True, f"{question.name}: right. {reason}")
+    return Result(False, f"{question.name}: no. {reason}", mistake=letter)

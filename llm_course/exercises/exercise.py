@@ -1,0 +1,75 @@
+"""What an exercise is: a reference, random inputs, and named mistakes, each of them wrong code.
+
+What there is to do stands in the notebook, and only there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong implementation, and the sentence that tells whoever wrote it what is wrong."""
+
+    wrong: Callable[..., Any]
+    hint: str
+
+    @property
+    def name(self) -> str:
+        """The name of the wrong function."""
+        return self.wrong.__name__
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function to write. `inputs` draws the arguments of one trial anew from a generator.
+
+    With `causal`, the first argument is a tensor with the places in its second dimension, and no result
+    may depend on later places. To add a mistake, write the wrong function under `@exercise.mistake(hint)`.
+    """
+
+    name: str
+    notebook: str
+    minutes: int
+    difficulty: int  # 1: repeats a step, 2: changes it, 3: surprises
+    reference: Callable[..., Any]
+    inputs: Callable[[torch.Generator], tuple[Any, ...]]
+    hint: str
+    causal: bool = False
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def mistake(self, hint: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Add the decorated function as a mistake that gets this hint."""
+
+        def add(wrong: Callable[..., Any]) -> Callable[..., Any]:
+            self.mistakes.append(Mistake(wrong, hint))
+            return wrong
+
+        return add
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prediction, or the reading of a picture: options a, b, c … with a reason for each, one right."""
+
+    name: str
+    notebook: str
+    minutes: int
+    difficulty: int
+    options: dict[str, tuple[str, str]]  # letter: (what it says, why it is wrong or right)
+    right: str
+    hint: str
+
+    def html(self) -> str:
+        """Return the options as folds, which open without a script."""
+        folds = "".join(
+            f"<details><summary>{letter}: {escape(text)}</summary>"
+            f'<div style="margin-left:1.5em">{"Right. " if letter == self.right else "No. "}'
+            f"{escape(reason)}</div></details>"
+            for letter, (text, reason) in self.options.items()
+        )
+        return f"<div>{folds}</div>"

@@ -1,0 +1,221 @@
+"""Every mistake gets its own hint, every reference passes, and no attempt gets a traceback."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from llm_course import exercises
+from llm_course.exercises import Exercise, Question, check, find
+from llm_course.exercises import trial as trials
+from llm_course.exercises.check import NotAttemptedError, examine, examine_answer
+
+FUNCTIONS = [e for e in exercises.EXERCISES.values() if isinstance(e, Exercise)]
+QUESTIONS = [e for e in exercises.EXERCISES.values() if isinstance(e, Question)]
+MISTAKES = [(e, mistake) for e in FUNCTIONS for mistake in e.mistakes]
+SEEDS = range(100)
+
+
+@pytest.fixture(autouse=True)
+def progress_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("LLM_COURSE_PROGRESS", str(tmp_path / "progress.json"))
+    monkeypatch.delenv("LLM_COURSE_STRICT", raising=False)
+
+
+@pytest.mark.parametrize("exercise", FUNCTIONS, ids=lambda e: e.name)
+def test_the_reference_passes(exercise):
+    for seed in SEEDS:
+        result = examine(exercise, exercise.reference, seed)
+        assert result.passed, result.feedback
+    assert len(exercise.mistakes) >= 3 and exercise.hint
+
+
+@pytest.mark.parametrize(
+    ("exercise", "mistake"), MISTAKES, ids=lambda part: getattr(part, "name", part)
+)
+def test_every_mistake_fails_and_gets_its_own_hint(exercise, mistake):
+    for seed in SEEDS:
+        result = examine(exercise, mistake.wrong, seed)
+        assert not result.passed and result.mistake == mistake.name
+        assert result.feedback == f"{exercise.name}: {mistake.hint}"
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.name)
+def test_every_option_of_a_question_has_a_reason_and_one_is_right(question):
+    verdicts = {letter: examine_answer(question, letter) for letter in question.options}
+    assert [letter for letter, result in verdicts.items() if result.passed] == [question.right]
+    assert all(len(reason) > 20 for _, reason in question.options.values())
+    assert len({result.feedback for result in verdicts.values()}) == len(question.options) >= 3
+    html = exercises.ask(question.name).data
+    assert html.count("<details>") == len(question.options) and "<script" not in html
+    assert html.count("Right. ") == 1
+
+
+def test_questions_are_answered_with_a_letter(capsys):
+    assert check("diagonal_head", " B ").passed
+    assert "one letter: a, b, c, d" in check("diagonal_head", "the bigram").feedback
+    assert not check("diagonal_head", ...).attempted
+    exercises.show_solution("diagonal_head")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("b: the bigram model.")
+
+
+def test_untouched_stubs_are_not_attempted_yet(monkeypatch, capsys):
+    def stub(x): ...
+
+    def documented(x):
+        """Return the means."""
+
+    def passing(x):
+        pass
+
+    for attempt in (stub, documented, passing):
+        result = check("causal_means", attempt)
+        assert not result.attempted and not result.passed
+    assert capsys.readouterr().out == "causal_means: not attempted yet.\n" * 3
+    monkeypatch.setenv("LLM_COURSE_STRICT", "1")
+    with pytest.raises(NotAttemptedError, match="causal_means"):
+        check("causal_means", stub)
+
+
+def _changes_its_input(x):
+    result = find("causal_means").reference(x)
+    x.zero_()
+    return result
+
+
+def _looks_ahead(x):
+    means = find("causal_means").reference(x)
+    return means + 0.01 * x.flip(1)
+
+
+def _prints(x):
+    print("shape", x.shape)
+    return x
+
+
+def _raises(x):
+    return x @ torch.ones(3, 1000)
+
+
+class _Object:
+    def method(self, x):
+        return find("causal_means").reference(x)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "said"),
+    [
+        (None, "this is nothing (None), and no function"),
+        (torch.ones(3), "this is a Tensor, and no function"),
+        (_Object, "_Object is a class"),
+        (lambda: 1, "must take 1 arguments: (x)"),
+        (lambda x, y: x, "must take 1 arguments: (x)"),
+        (lambda x: [][0], "raises IndexError"),
+        (_raises, "return x @ torch.ones(3, 1000)"),
+        (lambda x: print("hm"), "it returns None. Does it end with `return`?"),
+        (lambda x: x.numpy(), "is a numpy.ndarray. torch.from_numpy"),
+        (lambda x: 3, "should be a tensor, and is a int"),
+        (lambda x: x[:, 0], "should have the shape"),
+        (lambda x: find("causal_means").reference(x).double(), "should hold torch.float32"),
+        (lambda x: x * torch.nan, "holds nan"),
+        (_changes_its_input, "changes its argument number 1"),
+        (_looks_ahead, "sees the future"),
+        (lambda x: x, "numbers differ. The first is at [0, 1, 0]"),
+        (_prints, "is not shown while it is checked"),
+        (lambda x: exit(), "raises SystemExit"),
+    ],
+)
+def test_what_no_mistake_explains_gets_a_next_step(attempt, said):
+    result = examine(find("causal_means"), attempt, seed=1)
+    assert not result.passed and result.mistake is None and said in result.feedback
+
+
+def test_a_right_answer_may_come_as_a_method_a_lambda_or_with_prints(capsys):
+    reference = find("causal_means").reference
+
+    def chatty(x):
+        print("here")
+        return reference(x)
+
+    for attempt in (_Object().method, lambda x: reference(x), chatty):
+        assert check("causal_means", attempt).passed
+    assert "here" not in capsys.readouterr().out
+
+
+def test_a_loop_that_never_ends_is_stopped(monkeypatch):
+    monkeypatch.setattr(trials, "TIME_LIMIT", 0.3)
+
+    def endless(x):
+        while True:
+            pass
+
+    started = time.monotonic()
+    result = examine(find("causal_means"), endless, seed=1)
+    assert "not done after 0 seconds" in result.feedback and time.monotonic() - started < 10
+
+
+def test_the_learners_own_interrupt_is_not_swallowed():
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trials.within(5.0, interrupted)
+
+
+def test_inputs_are_drawn_anew_and_of_different_sizes():
+    for exercise in FUNCTIONS:
+        shapes = {
+            tuple(exercise.inputs(torch.Generator().manual_seed(seed))[0].shape)
+            for seed in range(20)
+        }
+        assert len(shapes) > 3
+        assert all(1 not in shape for shape in shapes)
+
+
+def test_progress_is_kept_and_shown(capsys, monkeypatch, tmp_path):
+    check("causal_means", find("causal_means").reference)
+    check("attend", lambda weights, v: v)
+    capsys.readouterr()
+    exercises.show_progress()
+    shown = capsys.readouterr().out
+    assert "✓ causal_means" in shown and "· attend" in shown and "1 of 4 done" in shown
+    (tmp_path / "progress.json").write_text("{damaged")
+    exercises.show_progress()
+    assert "0 of 4 done" in capsys.readouterr().out
+    monkeypatch.setenv("LLM_COURSE_PROGRESS", "/proc/nowhere/progress.json")
+    assert check("causal_means", find("causal_means").reference).passed
+
+
+def test_hints_and_solutions_are_shown(capsys):
+    exercises.show_hint("attend")
+    assert "Row t" in capsys.readouterr().out
+    exercises.show_solution("attend")
+    assert "Markdown" in capsys.readouterr().out
+
+
+def test_unknown_names_are_named_with_those_close_by():
+    with pytest.raises(ValueError, match="no exercise 'casual_mean'. Did you mean causal_means"):
+        find("casual_mean")
+    with pytest.raises(ValueError, match="attend is a function to write"):
+        exercises.ask("attend")
+
+
+def test_numbers_and_tuples_are_compared_too():
+    exercise = Exercise(
+        name="pair",
+        notebook="none",
+        minutes=1,
+        difficulty=1,
+        reference=lambda x: (x.mean().item(), 2 * x),
+        inputs=lambda g: (torch.randn(4, generator=g),),
+        hint="",
+    )
+    assert examine(exercise, lambda x: [x.mean(), x + x], 0).passed
+    assert examine(exercise, lambda x: (np.float64(x.mean()), x + x), 0).passed
+    assert "should return 2 things" in examine(exercise, lambda x: x.mean(), 0).feedback
+    assert (
+        "result[1] should have the shape"
+        in examine(exercise, lambda x: (x.mean(), x[0]), 0).feedback
+    )
+    assert "the result[0] should be" in examine(exercise, lambda x: (x.sum(), 2 * x), 0).feedback
