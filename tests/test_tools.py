@@ -164,8 +164,14 @@ ROOMS = [  # each may import from those above it, and only from those
     {"training"},
     {"plots", "notebook", "recipes", "scoreboard"},
     {"checkpoint", "attention_view"},
-    {"exercises.exercise", "exercises.trial", "exercises.progress"},
-    {"exercises.check", "exercises.single_head_attention"},
+    {"exercises.exercise", "exercises.trial", "exercises.progress", "exercises.inputs"},
+    {
+        "exercises.check",
+        "exercises.single_head_attention",
+        "exercises.multi_head_attention",
+        "exercises.transformer_block",
+        "exercises.generation",
+    },
     {"__main__"},
 ]
 

@@ -10,12 +10,20 @@ from typing import Any
 
 from IPython.display import HTML, Markdown, display
 
-from llm_course.exercises import progress, single_head_attention
+from llm_course.exercises import (
+    generation,
+    multi_head_attention,
+    progress,
+    single_head_attention,
+    transformer_block,
+)
 from llm_course.exercises.check import NotAttemptedError, Result, examine, examine_answer, is_strict
 from llm_course.exercises.exercise import Exercise, Question
 
 EXERCISES: dict[str, Exercise | Question] = {
-    exercise.name: exercise for exercise in [*single_head_attention.EXERCISES]
+    exercise.name: exercise
+    for notebook in (single_head_attention, multi_head_attention, transformer_block, generation)
+    for exercise in notebook.EXERCISES
 }
 
 

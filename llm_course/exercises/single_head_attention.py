@@ -7,20 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llm_course.exercises.exercise import Exercise, Question
+from llm_course.exercises.inputs import causal_scores, floats, sizes
 from llm_course.models.single_head_attention import future_mask
-
-
-def _floats(generator: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator)
-
-
-def _sizes(generator: torch.Generator, *ranges: tuple[int, int]) -> list[int]:
-    """Draw sizes that all differ, so that no mix-up of dimensions passes by accident."""
-    while True:
-        sizes = [int(torch.randint(low, high + 1, (), generator=generator)) for low, high in ranges]
-        if len(set(sizes)) == len(sizes):
-            return sizes
-
 
 # --- causal_means -------------------------------------------------------------------------------------
 
@@ -36,7 +24,7 @@ causal_means = Exercise(
     minutes=5,
     difficulty=1,
     reference=_causal_means,
-    inputs=lambda g: (_floats(g, *_sizes(g, (2, 4), (5, 8), (3, 9))),),
+    inputs=lambda g: (floats(g, *sizes(g, (2, 4), (5, 8), (3, 9))),),
     hint="Steps 1 and 2: a lower triangle of ones, each row divided by its sum, times x. @ does it for "
     "every text of the batch.",
     causal=True,
@@ -90,14 +78,8 @@ def _attention_weights(
 
 
 def _queries_and_keys(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    B, T, D = _sizes(generator, (2, 4), (5, 8), (9, 16))
-    return _floats(generator, B, T, D), _floats(generator, B, T, D)
-
-
-def _masked(scores: Tensor, diagonal: int = 1) -> Tensor:
-    T = scores.shape[-1]
-    hidden = torch.ones(T, T, dtype=torch.bool).triu(diagonal)
-    return scores.masked_fill(hidden, -torch.inf)
+    B, T, D = sizes(generator, (2, 4), (5, 8), (9, 16))
+    return floats(generator, B, T, D), floats(generator, B, T, D)
 
 
 attention_weights = Exercise(
@@ -117,7 +99,9 @@ attention_weights = Exercise(
     "your weights are those of a softmax over the queries (dim −2): the columns sum to 1. Each *row* must."
 )
 def softmax_over_queries(q, k):
-    return _masked(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-2).nan_to_num()
+    return (
+        causal_scores(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-2).nan_to_num()
+    )
 
 
 @attention_weights.mistake("the mask is missing: every place sees the later ones.")
@@ -127,19 +111,19 @@ def no_mask(q, k):
 
 @attention_weights.mistake("the division by √D is missing.")
 def no_scale(q, k):
-    return _masked(q @ k.transpose(-2, -1)).softmax(dim=-1)
+    return causal_scores(q @ k.transpose(-2, -1)).softmax(dim=-1)
 
 
 @attention_weights.mistake("the scores are divided by D. Divide by its square root.")
 def divided_by_D(q, k):
-    return _masked(q @ k.transpose(-2, -1) / q.shape[-1]).softmax(dim=-1)
+    return causal_scores(q @ k.transpose(-2, -1) / q.shape[-1]).softmax(dim=-1)
 
 
 @attention_weights.mistake(
     "the scores are divided by √T, the root of the number of places. D is the last dimension of q."
 )
 def divided_by_root_T(q, k):
-    return _masked(q @ k.transpose(-2, -1) / math.sqrt(q.shape[1])).softmax(dim=-1)
+    return causal_scores(q @ k.transpose(-2, -1) / math.sqrt(q.shape[1])).softmax(dim=-1)
 
 
 @attention_weights.mistake(
@@ -169,7 +153,9 @@ def keys_look(q, k):
     "diagonal=1."
 )
 def diagonal_hidden(q, k):
-    return _masked(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]), diagonal=0).softmax(dim=-1)
+    return causal_scores(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]), diagonal=0).softmax(
+        dim=-1
+    )
 
 
 # --- attend -------------------------------------------------------------------------------------------
@@ -180,8 +166,8 @@ def _attend(weights: Float[Tensor, "B T T"], v: Float[Tensor, "B T D"]) -> Float
 
 
 def _weights_and_values(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    B, T, D = _sizes(generator, (2, 4), (5, 8), (9, 16))
-    return _masked(_floats(generator, B, T, T)).softmax(dim=-1), _floats(generator, B, T, D)
+    B, T, D = sizes(generator, (2, 4), (5, 8), (9, 16))
+    return causal_scores(floats(generator, B, T, T)).softmax(dim=-1), floats(generator, B, T, D)
 
 
 attend = Exercise(
