@@ -193,6 +193,8 @@ def test_imports_run_one_way():
 def test_files_stay_small():
     for path in PACKAGE.rglob("*.py"):
         limit = 150 if path.parent.name == "models" or path.stem == "training" else 320
+        if path.parent.name == "exercises":  # lists of wrong answers
+            limit = 400
         assert len(path.read_text(encoding="utf-8").splitlines()) <= limit, path.name
 
 

@@ -5,7 +5,7 @@ import inspect
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from llm_course.exercises.exercise import Exercise, Question
-from llm_course.exercises.trial import Outcome, is_untouched, run
+from llm_course.exercises.trial import Outcome, TooLongError, is_untouched, run
 
 N_TRIALS = 3
 
@@ -30,6 +30,9 @@ class Result:
     feedback: str
     mistake: str | None = None
     attempted: bool = True
+    inputs: tuple[Any, ...] = field(
+        default=(), repr=False
+    )  # of the trial that showed what is wrong
 
     def _ipython_display_(self) -> None:
         """Show nothing: the feedback was printed already."""
@@ -46,32 +49,35 @@ def examine(exercise: Exercise, attempt: Any, seed: int | None = None) -> Result
         generator.seed()
     else:
         generator.manual_seed(seed)
-    trials = [exercise.inputs(generator) for _ in range(N_TRIALS)]
+    trials = [exercise.draw(generator, trial) for trial in range(N_TRIALS)]
     if problem := _wrong_arguments(attempt, exercise, trials[0]):
         return Result(False, problem)
-    outcomes = [run(attempt, inputs) for inputs in trials]
+    outcomes = []
+    for inputs in trials:
+        outcomes.append(run(attempt, inputs))
+        if isinstance(outcomes[-1].error, TooLongError):  # once is enough
+            trials = trials[: len(outcomes)]
+            break
     wanted = [exercise.reference(*copy.deepcopy(inputs)) for inputs in trials]
     if all(
         outcome.error is None and equal(outcome.value, value)
         for outcome, value in zip(outcomes, wanted, strict=True)
     ):
-        if problem := _changed_inputs(outcomes, trials):
-            return Result(False, problem)
+        if problem := _changed_inputs(exercise, outcomes, trials):
+            return Result(False, f"{exercise.name}: {problem}")
         return Result(True, f"{exercise.name}: right.")
     for mistake in exercise.mistakes:
         if _is(mistake.wrong, outcomes, trials):
             return Result(False, f"{exercise.name}: {mistake.hint}", mistake.name)
-    return Result(False, f"{exercise.name}: {_probe(exercise, attempt, outcomes, trials, wanted)}")
+    problem, inputs = _probe(exercise, attempt, outcomes, trials, wanted)
+    return Result(False, f"{exercise.name}: {problem}", inputs=inputs)
 
 
 def equal(value: Any, wanted: Any) -> bool:
     """Return whether two results are the same: kind, shape, and numbers but for rounding."""
     if isinstance(wanted, Tensor):
-        return (
-            isinstance(value, Tensor)
-            and value.shape == wanted.shape
-            and value.dtype == wanted.dtype
-            and torch.allclose(value, wanted, rtol=1e-4, atol=1e-6, equal_nan=True)
+        return _alike(value, wanted) and torch.allclose(
+            value, wanted, rtol=1e-4, atol=1e-6, equal_nan=True
         )
     if isinstance(wanted, (tuple, list)):
         return (
@@ -83,6 +89,14 @@ def equal(value: Any, wanted: Any) -> bool:
         return type(value) is type(wanted) and value == wanted
     number = _number(value)
     return number is not None and math.isclose(number, wanted, rel_tol=1e-4, abs_tol=1e-6)
+
+
+def _alike(value: Any, wanted: Tensor) -> bool:
+    """Return whether a value is a tensor that can be compared: of the same shape, kind and place."""
+    return isinstance(value, Tensor) and (
+        (value.shape, value.dtype, value.device, value.layout)
+        == (wanted.shape, wanted.dtype, wanted.device, wanted.layout)
+    )
 
 
 def _number(value: Any) -> float | None:
@@ -121,50 +135,74 @@ def _wrong_arguments(attempt: Any, exercise: Exercise, inputs: tuple) -> str:
         inspect.signature(attempt).bind(*inputs)
     except TypeError:
         wanted = ", ".join(inspect.signature(exercise.reference).parameters)
-        return f"{exercise.name}: your function must take {len(inputs)} arguments: ({wanted})."
+        count = f"{len(inputs)} argument{'s' * (len(inputs) > 1)}"
+        return f"{exercise.name}: your function must take {count}: ({wanted})."
     except ValueError:  # built in, with no signature to be read
         pass
     return ""
 
 
-def _changed_inputs(outcomes: list[Outcome], trials: list[tuple]) -> str:
+def _changed_inputs(exercise: Exercise, outcomes: list[Outcome], trials: list[tuple]) -> str:
+    names = list(inspect.signature(exercise.reference).parameters)
     for outcome, inputs in zip(outcomes, trials, strict=True):
-        for i, (before, after) in enumerate(zip(inputs, outcome.inputs_after, strict=True)):
+        for name, before, after in zip(names, inputs, outcome.inputs_after, strict=True):
             if isinstance(before, Tensor) and not equal(after, before):
                 return (
-                    f"your function changes its argument number {i + 1}, which its caller may still need. "
-                    "Look for an operation whose name ends with _, or for an assignment into the tensor."
+                    f"your function changes its argument {name}, which its caller may still need. Look for "
+                    "+= or the like, an operation whose name ends with _, or an assignment into the tensor."
                 )
     return ""
 
 
 def _probe(
     exercise: Exercise, attempt: Any, outcomes: list[Outcome], trials: list[tuple], wanted: list
-) -> str:
-    """Say what is wrong with an attempt that no named mistake explains, as a next step."""
-    for outcome in outcomes:
-        if isinstance(outcome.error, TimeoutError):
-            return f"{outcome.error}, so it was stopped. Does a loop in it never end?"
+) -> tuple[str, tuple[Any, ...]]:
+    """Say what is wrong with an attempt that no named mistake explains, and on which inputs it shows."""
+    for outcome, inputs in zip(outcomes, trials, strict=True):
         if outcome.error is not None:
-            where = f", in the line\n    {outcome.line}\n" if outcome.line else ". "
-            return (
-                f"it raises {type(outcome.error).__name__}: {outcome.error}{where}"
-                "Print the shapes just before that line."
-            )
-    for outcome, value in zip(outcomes, wanted, strict=True):
+            return _raised(outcome) + _printed(outcome), inputs
+    for outcome, inputs, value in zip(outcomes, trials, wanted, strict=True):
         if problem := _difference(outcome.value, value):
-            if changed := _changed_inputs(outcomes, trials):
+            if changed := _changed_inputs(exercise, outcomes, trials):
                 problem += f"\nBesides, {changed}"
-            elif exercise.causal and _sees_the_future(attempt, trials[0]):
+            elif exercise.causal and _sees_the_future(attempt, inputs, value):
                 problem = (
                     "the result at a place changes when a *later* place of the input is changed: it sees "
-                    f"the future. Where is the mask, and which side of the diagonal does it hide? "
-                    f"({problem})"
+                    f"the future. Is the mask there, and does every row make its own sum? ({problem})"
                 )
-            if any(outcome.printed for outcome in outcomes):
-                problem += "\n(What your function prints is not shown while it is checked.)"
-            return problem
+            return problem + _of_the_notebook(attempt) + _printed(outcome), inputs
     raise AssertionError("the attempt equals the reference")
+
+
+def _raised(outcome: Outcome) -> str:
+    if isinstance(outcome.error, TooLongError):
+        return f"{outcome.error}, so it was stopped. Does a loop in it never end?"
+    try:
+        said = str(outcome.error)
+    except Exception:
+        said = ""
+    where = f", in the line\n    {outcome.line}" if outcome.line else "."
+    advice = ""
+    if isinstance(outcome.error, (RuntimeError, IndexError, ValueError)) and outcome.line:
+        advice = "\nPrint the shapes just before that line."
+    return f"it raises {type(outcome.error).__name__}{': ' * bool(said)}{said}{where}{advice}"
+
+
+def _printed(outcome: Outcome) -> str:
+    """Show the last lines that a function printed before it failed."""
+    lines = outcome.printed.strip().splitlines()[-5:]
+    return "".join(f"\nprinted: {line[:200]}" for line in lines)
+
+
+def _of_the_notebook(attempt: Any) -> str:
+    """Name sizes and tensors that an attempt takes from the notebook, and not from its arguments."""
+    names = getattr(getattr(attempt, "__code__", None), "co_names", ())
+    used = [name for name in ("B", "T", "C", "D", "H", "V", "is_future") if name in names]
+    if not used:
+        return ""
+    return (
+        f"\nYour function uses the notebook's {', '.join(used)}: take sizes from its own arguments."
+    )
 
 
 def _difference(value: Any, wanted: Any, place: str = "") -> str:
@@ -194,6 +232,8 @@ def _difference(value: Any, wanted: Any, place: str = "") -> str:
         )
     if value.dtype != wanted.dtype:
         return f"the {which} should hold {wanted.dtype}, and holds {value.dtype}."
+    if (value.device, value.layout) != (wanted.device, wanted.layout):
+        return f"the {which} should be a plain tensor on {wanted.device}, and is on {value.device}."
     if value.is_floating_point() and value.isnan().any() and not wanted.isnan().any():
         return (
             f"the {which} holds nan (not a number). It comes from 0 / 0, from inf − inf, or from a softmax "
@@ -203,20 +243,26 @@ def _difference(value: Any, wanted: Any, place: str = "") -> str:
     first = tuple(wrong.nonzero()[0].tolist())
     return (
         f"{int(wrong.sum())} of {wanted.numel()} numbers differ. The first is at {list(first)}: it should "
-        f"be {wanted[first].item():.4g}, and is {value[first].item():.4g}. Work this one out by hand."
+        f"be {wanted[first].item():.4g}, and is {value[first].item():.4g}. With result = check(…), the "
+        "inputs are in result.inputs: work this one out by hand."
     )
 
 
-def _sees_the_future(attempt: Any, inputs: tuple) -> bool:
-    x = inputs[0]
-    changed = x.clone()
-    changed[:, -1] = changed[:, -1] + 1 if x.is_floating_point() else changed[:, 0]
-    before, after = run(attempt, inputs), run(attempt, (changed, *inputs[1:]))
-    if not (isinstance(before.value, Tensor) and isinstance(after.value, Tensor)):
+def _sees_the_future(attempt: Any, inputs: tuple, wanted: Any) -> bool:
+    """Change the last place of every argument, and look whether results at earlier places change."""
+    changed = tuple(_last_place_changed(x, inputs[0].shape[1]) for x in inputs)
+    before, again, after = (run(attempt, tried).value for tried in (inputs, inputs, changed))
+    if any(not _alike(value, wanted) for value in (before, again, after)):
         return False
-    if before.value.shape != after.value.shape or before.value.dim() < 2:
+    if not equal(again, before):  # it draws random numbers: no two runs are alike
         return False
-    return not torch.allclose(before.value[:, :-1], after.value[:, :-1], equal_nan=True)
+    return not torch.allclose(before[:, :-1], after[:, :-1], equal_nan=True)
+
+
+def _last_place_changed(x: Any, T: int) -> Any:
+    if not (isinstance(x, Tensor) and x.dim() > 1 and x.shape[1] == T):
+        return x
+    return torch.cat([x[:, :-1], x[:, -1:] + 1], dim=1)
 
 
 def _kind(value: Any) -> str:

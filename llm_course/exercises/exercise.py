@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+Draw = Callable[[torch.Generator], tuple[Any, ...]]
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -37,10 +39,15 @@ class Exercise:
     minutes: int
     difficulty: int  # 1: repeats a step, 2: changes it, 3: surprises
     reference: Callable[..., Any]
-    inputs: Callable[[torch.Generator], tuple[Any, ...]]
+    inputs: Draw | tuple[Draw, ...]  # of several, the trials take turns
     hint: str
     causal: bool = False
     mistakes: list[Mistake] = field(default_factory=list)
+
+    def draw(self, generator: torch.Generator, trial: int) -> tuple[Any, ...]:
+        """Return the arguments of a trial."""
+        draws = self.inputs if isinstance(self.inputs, tuple) else (self.inputs,)
+        return draws[trial % len(draws)](generator)
 
     def mistake(self, hint: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Add the decorated function as a mistake that gets this hint."""

@@ -55,7 +55,10 @@ def softmax_over_texts(logits, temperature):
     return (logits / temperature).softmax(dim=0)
 
 
-@with_temperature.mistake("the temperature is not used.")
+@with_temperature.mistake(
+    "the result does not depend on the temperature: it is not used, or it cancels out, as when *chances* "
+    "are divided and then shared out anew."
+)
 def temperature_ignored(logits, temperature):
     return logits.softmax(dim=-1)
 
@@ -75,13 +78,26 @@ def _top_k_chances(chances: Float[Tensor, " V"], k: int) -> Float[Tensor, " V"]:
     return kept / kept.sum()
 
 
-def _chances_with_equals(generator: torch.Generator) -> tuple[Tensor, int]:
+def _shares_and_k(generator: torch.Generator) -> tuple[Tensor, int]:
     V = int(torch.randint(7, 12, (), generator=generator))
     k = int(torch.randint(2, 5, (), generator=generator))
-    shares = torch.arange(V, 0, -1).float() + torch.rand(V, generator=generator) / 2
+    return torch.arange(V, 0, -1).float() + torch.rand(V, generator=generator) / 2, k
+
+
+def _shuffled(shares: Tensor, generator: torch.Generator) -> Tensor:
+    shares = shares[torch.randperm(len(shares), generator=generator)]
+    return shares / shares.sum()
+
+
+def _all_different(generator: torch.Generator) -> tuple[Tensor, int]:
+    shares, k = _shares_and_k(generator)
+    return _shuffled(shares, generator), k
+
+
+def _with_equals(generator: torch.Generator) -> tuple[Tensor, int]:
+    shares, k = _shares_and_k(generator)
     shares[k] = shares[k - 1]  # the k-th and the next are equal
-    shares = shares[torch.randperm(V, generator=generator)]
-    return shares / shares.sum(), k
+    return _shuffled(shares, generator), k
 
 
 top_k_chances = Exercise(
@@ -90,7 +106,7 @@ top_k_chances = Exercise(
     minutes=5,
     difficulty=1,
     reference=_top_k_chances,
-    inputs=_chances_with_equals,
+    inputs=(_with_equals, _all_different),
     hint="argsort(descending=True, stable=True)[:k] gives the places of the k likeliest; the others get 0; "
     "share out the whole again.",
 )
@@ -118,6 +134,18 @@ def keeps_equals(chances, k):
     return kept / kept.sum()
 
 
+@top_k_chances.mistake("one too many stays: k + 1. [:k] are the first k.")
+def one_too_many(chances, k):
+    return _top_k_chances(chances, k + 1)
+
+
+@top_k_chances.mistake(
+    "where two are equal at the border, the last one stays, and not the first: argsort needs stable=True."
+)
+def last_equal_stays(chances, k):
+    return _top_k_chances(chances.flip(0), k).flip(0)
+
+
 @top_k_chances.mistake("one is missing: k − 1 stay.")
 def one_too_few(chances, k):
     return _top_k_chances(chances, k - 1)
@@ -134,10 +162,16 @@ def first_k(chances, k):
 
 
 def _top_p_chances(chances: Float[Tensor, " V"], p: float) -> Float[Tensor, " V"]:
-    return _kept_while(chances, lambda reached, chance: reached < p)
+    kept, reached = torch.zeros_like(chances), 0.0
+    for i in chances.argsort(descending=True).tolist():
+        if reached >= p:
+            break
+        kept[i] = chances[i]
+        reached += chances[i].item()
+    return kept / kept.sum()
 
 
-def _kept_while(chances, condition, descending=True, share_out=True):  # type: ignore[no-untyped-def]
+def _kept_while(chances, condition, descending=True, share_out=True):
     """Keep chances in their order while the condition holds, of the sum before and the next one."""
     kept, reached = torch.zeros_like(chances), 0.0
     for i in chances.argsort(descending=descending, stable=True).tolist():
@@ -155,13 +189,19 @@ def _chances_and_p(generator: torch.Generator) -> tuple[Tensor, float]:
         p = 0.55 + 0.35 * float(torch.rand((), generator=generator))
         sums = chances.sort(descending=True).values.cumsum(0)
         clear = (sums - p).abs().min() > 0.01  # no rounding decides
-        if (
-            sums[0] < p - 0.05
-            and sums[1] < p
-            and clear
-            and not torch.equal(chances, chances.sort(descending=True).values)
-        ):
+        likeliest_is_not_at_an_end = 0 < chances.argmax() < V - 1
+        last_is_not_needed = chances[:-1].sum() > p + 0.01  # in the order of the alphabet
+        if sums[1] < p and clear and likeliest_is_not_at_an_end and last_is_not_needed:
             return chances, p
+
+
+def _sure(generator: torch.Generator) -> tuple[Tensor, float]:
+    """One chance alone reaches p."""
+    V = int(torch.randint(7, 12, (), generator=generator))
+    logits = floats(generator, V)
+    logits[int(torch.randint(1, V, (), generator=generator))] += 8
+    chances = logits.softmax(dim=0)
+    return chances, 0.9 * chances.max().item()
 
 
 top_p_chances = Exercise(
@@ -170,7 +210,7 @@ top_p_chances = Exercise(
     minutes=10,
     difficulty=2,
     reference=_top_p_chances,
-    inputs=_chances_and_p,
+    inputs=(_chances_and_p, _sure),
     hint="Go through the characters, likeliest first, and keep each as long as the sum of those *before* "
     "it is below p.",
 )

@@ -121,7 +121,10 @@ def averaged(x):
 def _head_weights(
     q: Float[Tensor, "B H T D"], k: Float[Tensor, "B H T D"]
 ) -> Float[Tensor, "B H T T"]:
-    return causal_scores(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-1)
+    T, D = q.shape[-2:]
+    is_future = torch.ones(T, T, dtype=torch.bool).triu(diagonal=1)
+    scores = q @ k.transpose(-2, -1) / math.sqrt(D)
+    return scores.masked_fill(is_future, -torch.inf).softmax(dim=-1)
 
 
 def _queries_and_keys(generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -165,7 +168,7 @@ def without_mask(q, k):
 )
 def softmax_over_heads(q, k):
     scores = causal_scores(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]))
-    return scores.softmax(dim=1).nan_to_num()
+    return scores.softmax(dim=1)
 
 
 @head_weights.mistake(

@@ -18,7 +18,7 @@ def done() -> set[str]:
     """Return the names of the exercises that were passed; none where the file is missing or damaged."""
     try:
         names = json.loads(place().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):
         return set()
     return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
 
@@ -28,9 +28,9 @@ def remember(name: str) -> None:
     names = done()
     if name in names:
         return
-    file = place()
-    partial = file.with_name(f"{file.name}.part")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        file = place()
+        partial = file.with_name(f"{file.name}.part")
         file.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(json.dumps(sorted(names | {name})), encoding="utf-8")
         partial.replace(file)

@@ -16,6 +16,10 @@ from typing import Any
 TIME_LIMIT = 10.0  # seconds for one call of an attempt
 
 
+class TooLongError(TimeoutError):
+    """Raised in place of a result that does not come."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one call came to: a value, or an error; and whether it changed its inputs, or printed."""
@@ -24,7 +28,7 @@ class Outcome:
     error: BaseException | None = None
     line: str = ""  # the learner's line in which the error arose
     inputs_after: tuple[Any, ...] = ()
-    printed: bool = False
+    printed: str = ""
 
 
 def run(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Outcome:
@@ -35,12 +39,12 @@ def run(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Outcome:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
             value = within(TIME_LIMIT, lambda: function(*inputs))
     except (Exception, SystemExit) as error:
-        return Outcome(error=error, line=_line_of(function, error), printed=bool(output.getvalue()))
-    return Outcome(value, inputs_after=inputs, printed=bool(output.getvalue()))
+        return Outcome(error=error, line=_line_of(function, error), printed=output.getvalue())
+    return Outcome(value, inputs_after=inputs, printed=output.getvalue())
 
 
 def within(seconds: float, function: Callable[[], Any]) -> Any:
-    """Return what the function returns; raise TimeoutError when it takes longer.
+    """Return what the function returns; raise TooLongError when it takes longer.
 
     A loop in Python is interrupted. One long call into a library is not, until it returns, and neither is
     a loop that catches every exception. Outside of the main thread there is no limit.
@@ -67,7 +71,7 @@ def within(seconds: float, function: Callable[[], Any]) -> Any:
         return value
     except KeyboardInterrupt:
         if state["late"]:
-            raise TimeoutError(f"not done after {seconds:.0f} seconds") from None
+            raise TooLongError(f"not done after {seconds:.0f} seconds") from None
         raise
     finally:
         state["ended"] = True
