@@ -1,7 +1,5 @@
 """Every mistake gets its own hint, every reference passes, and no attempt gets a traceback."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -190,14 +188,16 @@ def test_a_right_answer_may_come_as_a_method_a_lambda_or_with_prints(capsys):
 def test_a_loop_that_never_ends_is_stopped(monkeypatch):
     monkeypatch.setattr(trials, "TIME_LIMIT", 0.3)
 
+    calls = []
+
     def endless(x):
+        calls.append(x)
         while True:
             pass
 
-    started = time.monotonic()
     result = examine(find("causal_means"), endless, seed=1)
     assert "not done after 0 seconds" in result.feedback
-    assert 0.3 <= time.monotonic() - started < 0.6, "one trial is enough"
+    assert len(calls) == 1, "one trial is enough"
 
 
 def test_the_learners_own_interrupt_is_not_swallowed():

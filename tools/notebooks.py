@@ -92,9 +92,8 @@ def test(practice: bool) -> int:
                 "--nbval" if strict else "--nbval-lax",
                 f"--nbval-cell-timeout={CELL_TIMEOUT}",
                 "--durations=5",
-                *map(
-                    str, reversed(NOTEBOOKS)
-                ),  # the long ones first, so that both workers end together
+                # The later ones are the long ones: they go first, so that both workers end together.
+                *map(str, reversed(NOTEBOOKS)),
             ],
             cwd=ROOT,
             env=environment,

@@ -24,15 +24,17 @@ class NotAttemptedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Result:
-    """What a check came to. `mistake` is the name of the mistake that was recognised, or None."""
+    """What a check came to.
+
+    `mistake` is the name of the mistake that was recognised, or None; `inputs` are those of the trial that
+    showed what no named mistake explains.
+    """
 
     passed: bool
     feedback: str
     mistake: str | None = None
     attempted: bool = True
-    inputs: tuple[Any, ...] = field(
-        default=(), repr=False
-    )  # of the trial that showed what is wrong
+    inputs: tuple[Any, ...] = field(default=(), repr=False)
 
     def _ipython_display_(self) -> None:
         """Show nothing: the feedback was printed already."""
