@@ -1,5 +1,7 @@
 """Every mistake gets its own hint, every reference passes, and no attempt gets a traceback."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from llm_course.exercises import Exercise, Question, check, find
 from llm_course.exercises import trial as trials
 from llm_course.exercises.check import NotAttemptedError, examine, examine_answer
 
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 FUNCTIONS = [e for e in exercises.EXERCISES.values() if isinstance(e, Exercise)]
 QUESTIONS = [e for e in exercises.EXERCISES.values() if isinstance(e, Question)]
 MISTAKES = [(e, mistake) for e in FUNCTIONS for mistake in e.mistakes]
@@ -67,10 +70,10 @@ def test_untouched_stubs_are_not_attempted_yet(monkeypatch, capsys):
     def passing(x):
         pass
 
-    for attempt in (stub, documented, passing):
+    for attempt in (stub, documented, passing, lambda x: ..., ...):
         result = check("causal_means", attempt)
         assert not result.attempted and not result.passed
-    assert capsys.readouterr().out == "causal_means: not attempted yet.\n" * 3
+    assert capsys.readouterr().out == "causal_means: not attempted yet.\n" * 5
     monkeypatch.setenv("LLM_COURSE_STRICT", "1")
     with pytest.raises(NotAttemptedError, match="causal_means"):
         check("causal_means", stub)
@@ -125,7 +128,7 @@ class _Object:
         (_raises, "return x @ torch.ones(3, 1000)"),
         (lambda x: print("hm"), "it returns None. Does it end with `return`?"),
         (lambda x: x.numpy(), "is a numpy.ndarray. torch.from_numpy"),
-        (lambda x: 3, "should be a tensor, and is a int"),
+        (lambda x: 3, "should be a tensor, and is an int"),
         (lambda x: x[:, 0], "should have the shape"),
         (lambda x: find("causal_means").reference(x).double(), "should hold torch.float32"),
         (lambda x: x * torch.nan, "holds nan"),
@@ -185,6 +188,25 @@ def test_a_right_answer_may_come_as_a_method_a_lambda_or_with_prints(capsys):
     assert "here" not in capsys.readouterr().out
 
 
+def test_an_attempt_changes_nothing_for_those_after_it():
+    def doubling(x):
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        return x
+
+    examine(find("causal_means"), doubling, seed=1)
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+
+
+def test_layers_among_the_inputs_are_left_alone_too():
+    def resetting(x, attention, feed_forward, norm1, norm2):
+        result = find("block").reference(x, attention, feed_forward, norm1, norm2)
+        torch.nn.init.ones_(norm1.weight)
+        return result
+
+    assert "changes its argument norm1" in examine(find("block"), resetting, seed=1).feedback
+
+
 def test_a_loop_that_never_ends_is_stopped(monkeypatch):
     monkeypatch.setattr(trials, "TIME_LIMIT", 0.3)
 
@@ -210,12 +232,24 @@ def test_the_learners_own_interrupt_is_not_swallowed():
 
 def test_inputs_are_drawn_anew_and_of_different_sizes():
     for exercise in FUNCTIONS:
-        shapes = {
-            tuple(exercise.draw(torch.Generator().manual_seed(seed), seed)[0].shape)
-            for seed in range(20)
-        }
-        assert len(shapes) > 3
+        drawn = [exercise.draw(torch.Generator().manual_seed(s), s) for s in range(20)]
+        assert len({str(inputs) for inputs in drawn}) > 10
+        shapes = {tuple(x.shape) for inputs in drawn for x in inputs if isinstance(x, torch.Tensor)}
+        assert len(shapes) > 3 or not shapes
         assert all(1 not in shape for shape in shapes)
+
+
+def test_every_notebook_has_three_to_five_exercises_one_of_them_a_question():
+    stems = [path.stem for path in NOTEBOOKS]
+    assert len(exercises.EXERCISES) == sum(len(module.EXERCISES) for module in exercises.NOTEBOOKS)
+    for stem in stems:
+        own = [e for e in exercises.EXERCISES.values() if e.notebook == stem]
+        assert 3 <= len(own) <= 5 and any(isinstance(e, Question) for e in own), stem
+        source = (NOTEBOOKS[0].parent / f"{stem}.ipynb").read_text(encoding="utf-8")
+        for e in own:
+            call = "ask" if isinstance(e, Question) else "check"
+            assert f'{call}(\\"{e.name}\\"' in source, f"{e.name} does not stand in {stem}"
+    assert {e.notebook for e in exercises.EXERCISES.values()} == set(stems)
 
 
 def test_progress_is_kept_and_shown(capsys, monkeypatch, tmp_path):
@@ -258,6 +292,7 @@ def test_numbers_and_tuples_are_compared_too():
     )
     assert examine(exercise, lambda x: [x.mean(), x + x], 0).passed
     assert examine(exercise, lambda x: (np.float64(x.mean()), x + x), 0).passed
+    assert "returns 1 thing." in examine(exercise, lambda x: (x,), 0).feedback
     assert "should return 2 things" in examine(exercise, lambda x: x.mean(), 0).feedback
     assert (
         "result[1] should have the shape"

@@ -167,6 +167,10 @@ ROOMS = [  # each may import from those above it, and only from those
     {"exercises.exercise", "exercises.trial", "exercises.progress", "exercises.inputs"},
     {
         "exercises.check",
+        "exercises.welcome",
+        "exercises.text_to_tokens",
+        "exercises.bigram",
+        "exercises.decoder_transformer",
         "exercises.single_head_attention",
         "exercises.multi_head_attention",
         "exercises.transformer_block",
@@ -194,7 +198,7 @@ def test_files_stay_small():
     for path in PACKAGE.rglob("*.py"):
         limit = 150 if path.parent.name == "models" or path.stem == "training" else 320
         if path.parent.name == "exercises":  # lists of wrong answers
-            limit = 400
+            limit = 450
         assert len(path.read_text(encoding="utf-8").splitlines()) <= limit, path.name
 
 

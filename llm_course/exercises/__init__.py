@@ -11,19 +11,31 @@ from typing import Any
 from IPython.display import HTML, Markdown, display
 
 from llm_course.exercises import (
+    bigram,
+    decoder_transformer,
     generation,
     multi_head_attention,
     progress,
     single_head_attention,
+    text_to_tokens,
     transformer_block,
+    welcome,
 )
 from llm_course.exercises.check import NotAttemptedError, Result, examine, examine_answer, is_strict
 from llm_course.exercises.exercise import Exercise, Question
 
+NOTEBOOKS = (
+    welcome,
+    text_to_tokens,
+    bigram,
+    single_head_attention,
+    multi_head_attention,
+    transformer_block,
+    decoder_transformer,
+    generation,
+)
 EXERCISES: dict[str, Exercise | Question] = {
-    exercise.name: exercise
-    for notebook in (single_head_attention, multi_head_attention, transformer_block, generation)
-    for exercise in notebook.EXERCISES
+    exercise.name: exercise for notebook in NOTEBOOKS for exercise in notebook.EXERCISES
 }
 
 
@@ -81,9 +93,10 @@ def show_solution(name: str) -> None:
 def show_progress(notebook: str = "") -> None:
     """Print the exercises of every notebook whose name begins so, and which are done."""
     done = progress.done()
-    for notebook in dict.fromkeys(
-        e.notebook for e in EXERCISES.values() if e.notebook.startswith(notebook)
-    ):
+    shown = [e.notebook for e in EXERCISES.values() if e.notebook.startswith(notebook)]
+    if not shown:
+        print(f"there are no exercises of a notebook {notebook}")
+    for notebook in dict.fromkeys(shown):
         names = [e.name for e in EXERCISES.values() if e.notebook == notebook]
         print(f"{notebook}: {sum(name in done for name in names)} of {len(names)} done")
         for name in names:

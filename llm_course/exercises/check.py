@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llm_course.exercises.exercise import Exercise, Question
 from llm_course.exercises.trial import Outcome, TooLongError, is_untouched, run
@@ -42,10 +42,10 @@ class Result:
 
 def examine(exercise: Exercise, attempt: Any, seed: int | None = None) -> Result:
     """Try the attempt on inputs drawn anew (from `seed`, if one is given) and say what is wrong with it."""
+    if attempt is ... or is_untouched(attempt):
+        return Result(False, f"{exercise.name}: not attempted yet.", attempted=False)
     if problem := _not_a_function(exercise, attempt):
         return Result(False, problem)
-    if is_untouched(attempt):
-        return Result(False, f"{exercise.name}: not attempted yet.", attempted=False)
     generator = torch.Generator()
     if seed is None:
         generator.seed()
@@ -90,6 +90,8 @@ def equal(value: Any, wanted: Any) -> bool:
     if isinstance(wanted, bool) or not isinstance(wanted, (int, float)):
         return type(value) is type(wanted) and value == wanted
     number = _number(value)
+    if isinstance(wanted, int):
+        return number == wanted
     return number is not None and math.isclose(number, wanted, rel_tol=1e-4, abs_tol=1e-6)
 
 
@@ -125,7 +127,7 @@ def _not_a_function(exercise: Exercise, attempt: Any) -> str:
         return f"{exercise.name}: {attempt.__name__} is a class. Hand over the function that does the work."
     if callable(attempt):
         return ""
-    kind = "nothing (None)" if attempt is None else f"a {type(attempt).__name__}"
+    kind = "nothing (None)" if attempt is None else _kind(attempt)
     return (
         f"{exercise.name}: this is {kind}, and no function. Hand over the function itself, without calling "
         f'it: check("{exercise.name}", my_function).'
@@ -148,12 +150,19 @@ def _changed_inputs(exercise: Exercise, outcomes: list[Outcome], trials: list[tu
     names = list(inspect.signature(exercise.reference).parameters)
     for outcome, inputs in zip(outcomes, trials, strict=True):
         for name, before, after in zip(names, inputs, outcome.inputs_after, strict=True):
-            if isinstance(before, Tensor) and not equal(after, before):
+            if not all(map(equal, _tensors(after), _tensors(before))):
                 return (
                     f"your function changes its argument {name}, which its caller may still need. Look for "
                     "+= or the like, an operation whose name ends with _, or an assignment into the tensor."
                 )
     return ""
+
+
+def _tensors(argument: Any) -> list[Tensor]:
+    """Return the tensors that an argument is or holds: a layer holds its parameters."""
+    if isinstance(argument, nn.Module):
+        return list(argument.state_dict().values())
+    return [argument] if isinstance(argument, Tensor) else []
 
 
 def _probe(
@@ -269,8 +278,10 @@ def _last_place_changed(x: Any, T: int) -> Any:
 
 def _kind(value: Any) -> str:
     if isinstance(value, (tuple, list)):
-        return f"{len(value)} things"
-    return f"a {type(value).__module__}.{type(value).__name__}".replace("builtins.", "")
+        return f"{len(value)} thing{'s' * (len(value) != 1)}"
+    kind = f"{type(value).__module__}.{type(value).__name__}".replace("builtins.", "")
+    kind = kind.replace("torch.Tensor", "Tensor")
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _shown(value: Any) -> str:

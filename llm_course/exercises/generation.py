@@ -251,6 +251,13 @@ def own_chance(chances, p):
     return kept / kept.sum().clamp(min=1e-9)
 
 
+@top_p_chances.mistake(
+    "the right ones are kept, but they stand in *sorted* order. Put each back in its own place."
+)
+def left_sorted(chances, p):
+    return _top_p_chances(chances, p).sort(descending=True).values
+
+
 # --- next_output --------------------------------------------------------------------------------------
 
 
@@ -303,6 +310,21 @@ def newest_only(q, keys, values):
 @next_output.mistake("the keys are mixed in place of the values.")
 def keys_mixed(q, keys, values):
     return _next_output(q, keys, keys)
+
+
+@next_output.mistake("the scores are divided by D. Divide by its square root.")
+def cache_divided_by_D(q, keys, values):
+    return (keys @ q / q.shape[0]).softmax(dim=0) @ values
+
+
+@next_output.mistake("the softmax is missing: scores are no weights.")
+def cache_without_softmax(q, keys, values):
+    return keys @ q / math.sqrt(q.shape[0]) @ values
+
+
+@next_output.mistake("keys and values are swapped: the query meets the keys, and gathers values.")
+def keys_and_values_swapped(q, keys, values):
+    return _next_output(q, values, keys)
 
 
 # --- questions ----------------------------------------------------------------------------------------

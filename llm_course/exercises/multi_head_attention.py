@@ -178,6 +178,63 @@ def softmax_over_places_that_look(q, k):
     return causal_scores(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-2)
 
 
+@head_weights.mistake("the scores are divided by D. Divide by its square root.")
+def divided_by_D(q, k):
+    return causal_scores(q @ k.transpose(-2, -1) / q.shape[-1]).softmax(dim=-1)
+
+
+@head_weights.mistake(
+    "the scores are divided by √T, the root of the number of places. D is the last dimension of q."
+)
+def divided_by_root_T(q, k):
+    return causal_scores(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-2])).softmax(dim=-1)
+
+
+@head_weights.mistake(
+    "queries and keys are swapped: row t must hold what place t looks at. It is q @ kᵀ."
+)
+def keys_look(q, k):
+    return _head_weights(k, q)
+
+
+@head_weights.mistake(
+    "the future is set to 0 *after* the softmax, so that the rows no longer sum to 1. Fill the scores with "
+    "−inf before it."
+)
+def mask_after_softmax(q, k):
+    return without_mask(q, k).tril()
+
+
+@head_weights.mistake(
+    "the future's scores are set to 0 before the softmax, and e⁰ is 1: it still gets weight. Use −inf."
+)
+def filled_with_zero(q, k):
+    return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).tril().softmax(dim=-1)
+
+
+@head_weights.mistake(
+    "the mask hides the diagonal, too, so that the first place sees nothing (nan). A place sees itself: "
+    "diagonal=1."
+)
+def diagonal_hidden(q, k):
+    scores = causal_scores(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]), diagonal=0)
+    return scores.softmax(dim=-1)
+
+
+@head_weights.mistake(
+    "the mask is the wrong way round: each place sees itself and the *later* ones. triu(diagonal=1) is "
+    "what must be hidden."
+)
+def past_hidden(q, k):
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    return causal_scores(scores.flip(-2, -1)).flip(-2, -1).softmax(dim=-1)
+
+
+@head_weights.mistake("the softmax is missing: these are scores still.")
+def scores_only(q, k):
+    return causal_scores(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]))
+
+
 # --- questions ----------------------------------------------------------------------------------------
 
 first_column = Question(

@@ -156,6 +156,20 @@ def diagonal_hidden(q, k):
     )
 
 
+@attention_weights.mistake(
+    "the mask is the wrong way round: each place sees itself and the *later* ones. triu(diagonal=1) is "
+    "what must be hidden."
+)
+def past_hidden(q, k):
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    return causal_scores(scores.flip(-2, -1)).flip(-2, -1).softmax(dim=-1)
+
+
+@attention_weights.mistake("the softmax is missing: these are scores still.")
+def scores_only(q, k):
+    return causal_scores(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]))
+
+
 # --- attend -------------------------------------------------------------------------------------------
 
 

@@ -98,6 +98,21 @@ def without_scale_and_shift(x, gamma, beta, eps):
     return _layer_norm(x, torch.ones_like(gamma), torch.zeros_like(beta), eps)
 
 
+@layer_norm.mistake("β is missing: it is added last.")
+def without_shift(x, gamma, beta, eps):
+    return _layer_norm(x, gamma, torch.zeros_like(beta), eps)
+
+
+@layer_norm.mistake("γ is missing: it multiplies what is normalised, before β is added.")
+def without_scale(x, gamma, beta, eps):
+    return _layer_norm(x, torch.ones_like(gamma), beta, eps)
+
+
+@layer_norm.mistake("ε is not used. It stands inside the root, beside the variance.")
+def without_eps(x, gamma, beta, eps):
+    return _layer_norm(x, gamma, beta, 0.0)
+
+
 @layer_norm.mistake("γ multiplies β, too: it is γ · (x − μ) / √(σ² + ε), and then + β.")
 def scaled_shift(x, gamma, beta, eps):
     return _layer_norm(x, gamma, gamma * beta, eps)
@@ -234,6 +249,36 @@ def first_replaces(x, attention, feed_forward, norm1, norm2):
 @block.mistake("the second residual is missing: the feed-forward part's answer replaces x.")
 def second_replaces(x, attention, feed_forward, norm1, norm2):
     return feed_forward(norm2(x + attention(norm1(x))))
+
+
+@block.mistake("the parts come in the wrong order: first gather (attention), then think about it.")
+def thinks_first(x, attention, feed_forward, norm1, norm2):
+    return _block(x, feed_forward, attention, norm2, norm1)
+
+
+@block.mistake("the norms are swapped: norm1 belongs to attention, norm2 to feed-forward.")
+def norms_swapped(x, attention, feed_forward, norm1, norm2):
+    return _block(x, attention, feed_forward, norm2, norm1)
+
+
+@block.mistake("norm1 is used for both parts. Feed-forward has a norm of its own: norm2.")
+def one_norm_for_both(x, attention, feed_forward, norm1, norm2):
+    return _block(x, attention, feed_forward, norm1, norm1)
+
+
+@block.mistake(
+    "feed-forward has no effect. Is its sum computed, and not returned or not given a name?"
+)
+def second_sum_lost(x, attention, feed_forward, norm1, norm2):
+    return x + attention(norm1(x))
+
+
+@block.mistake(
+    "attention has no effect: the second line begins with the x from before. Is the first sum given the "
+    "name x?"
+)
+def first_sum_lost(x, attention, feed_forward, norm1, norm2):
+    return x + feed_forward(norm2(x))
 
 
 # --- questions ----------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 TIME_LIMIT = 10.0  # seconds for one call of an attempt
 
 
@@ -35,11 +37,15 @@ def run(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Outcome:
     """Call a learner's function on copies of the inputs; errors come back as values, hanging loops too."""
     inputs = copy.deepcopy(inputs)
     output = io.StringIO()
+    dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
             value = within(TIME_LIMIT, lambda: function(*inputs))
     except (Exception, SystemExit) as error:
         return Outcome(error=error, line=_line_of(function, error), printed=output.getvalue())
+    finally:  # an attempt may have changed what everything else relies on
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
     return Outcome(value, inputs_after=inputs, printed=output.getvalue())
 
 
@@ -78,15 +84,15 @@ def within(seconds: float, function: Callable[[], Any]) -> Any:
         timer.cancel()
 
 
-def is_untouched(function: Callable[..., Any]) -> bool:
-    """Return whether a function's body is nothing but `...`, `pass` or a docstring."""
+def is_untouched(function: Any) -> bool:
+    """Return whether a function's body is nothing but `...`, `pass`, `return ...` or a docstring."""
     code = getattr(function, "__code__", None)
     if code is None:
         return False
     steps = list(dis.get_instructions(code))
     does_nothing = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
     constants = [step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")]
-    return {step.opname for step in steps} <= does_nothing and set(constants) <= {None}
+    return {step.opname for step in steps} <= does_nothing and set(constants) <= {None, ...}
 
 
 def _line_of(function: Callable[..., Any], error: BaseException) -> str:
