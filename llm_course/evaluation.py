@@ -12,14 +12,16 @@ from torch import Tensor, nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Run without dropout and without gradients inside `with`; give the model its mode back."""
-    was_training = model.training
-    model.eval()
+    """Run without dropout and without gradients inside `with`; give each part its mode back."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(was_training)
+        for module in training:
+            module.training = True
 
 
 def evaluate(model: nn.Module, tokens: Int[Tensor, " N"], n_windows: int | None = None) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -38,17 +39,24 @@ class CachedReader:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.cache: KVCache | None = None
-        self.read: list[Tensor] = []  # the texts of the last call
+        self.texts: list[Tensor] = []  # of the last call
         self.starts: list[int] = []
 
-    def next_logits(self, texts: Sequence[Int[Tensor, " _"]]) -> Float[Tensor, "B V"]:
-        """Return the logits of the token after each text."""
+    def next_logits(
+        self, texts: Sequence[Int[Tensor, " _"]], *, go_on: bool = False
+    ) -> Float[Tensor, "B V"]:
+        """Return the logits of the token after each text.
+
+        With `go_on` the caller knows that each is the text of the last call and one token more; else
+        they are compared.
+        """
         starts = [window_start(len(text), self.model.config.context_length) for text in texts]
-        unread = [text[-1:] for text in texts]
-        if not texts or starts != self.starts or not all(map(_goes_on, self.read, texts)):
+        if texts and starts == self.starts and (go_on or all(map(_goes_on, self.texts, texts))):
+            unread = [text[-1:] for text in texts]
+        else:
             self.cache = KVCache(self.model, len(texts))
             unread = [_window(self.model, text) for text in texts]
-        self.read, self.starts = list(texts), starts
+        self.texts, self.starts = list(texts), starts
         return _last(self.cache.read, unread)
 
 
@@ -66,19 +74,22 @@ def stream(
     The prompts may be of different lengths. With `cached`, keys and values are kept (`KVCache`): the
     same logits in less time; None means wherever the model allows it.
     """
-    sampling, texts = sampling or Sampling(), list(prompts)
+    sampling = sampling or Sampling()
+    rows = [F.pad(prompt, (0, n_tokens)) for prompt in prompts]  # room for what is to come
     reader = CachedReader(model) if (can_cache(model) if cached is None else cached) else None
-    for _ in range(n_tokens):
+    for n in range(n_tokens):
+        texts = [row[: len(row) - n_tokens + n] for row in rows]
         with evaluating(model):
-            logits = reader.next_logits(texts) if reader else next_logits(model, texts)
+            logits = reader.next_logits(texts, go_on=n > 0) if reader else next_logits(model, texts)
             probs = sampling.probs(logits)
-        if not probs.isfinite().all():
+        if probs.is_cpu and not probs.isfinite().all():  # a GPU would have to be waited for
             raise ValueError(
                 "the chances are not numbers: damaged weights, or too small a temperature"
             )
-        drawn = torch.multinomial(probs, num_samples=1, generator=generator)
-        texts = [torch.cat([text, token]) for text, token in zip(texts, drawn, strict=True)]
-        yield drawn.squeeze(1)
+        drawn = torch.multinomial(probs, num_samples=1, generator=generator).squeeze(1)
+        for row, token in zip(rows, drawn, strict=True):
+            row[len(row) - n_tokens + n] = token
+        yield drawn
 
 
 def generate(
@@ -156,7 +167,8 @@ def _window(model: nn.Module, text: Int[Tensor, " _"]) -> Int[Tensor, " _"]:
 
 
 def _last(
-    read: Callable[[Tensor, Tensor], Float[Tensor, "B T V"]], unread: Sequence[Int[Tensor, " _"]]
+    read: Callable[[Tensor, list[int]], Float[Tensor, "B T V"]],
+    unread: Sequence[Int[Tensor, " _"]],
 ) -> Float[Tensor, "B V"]:
     """Lay texts as rows of one table, filled up behind their ends, where no place looks; read it.
 
@@ -166,6 +178,6 @@ def _last(
         raise ValueError(
             "an empty prompt gives the model nothing to go on: give at least one token"
         )
-    counts = torch.tensor([len(text) for text in unread], device=unread[0].device)
+    counts = [len(text) for text in unread]
     logits = read(pad_sequence(list(unread), batch_first=True), counts)
-    return logits[torch.arange(len(unread)), counts - 1]
+    return torch.stack([row[n - 1] for row, n in zip(logits, counts, strict=True)])

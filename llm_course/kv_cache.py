@@ -3,14 +3,17 @@
 The models do not know of it: the cache walks through a model's blocks by itself, in the same order.
 """
 
-import math
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from llm_course.models.multi_head_attention import MultiHeadAttention
-from llm_course.models.single_block_transformer import TransformerBlock
+from llm_course.models.single_block_transformer import FeedForward, LayerNorm, TransformerBlock
+
+MOST_ROWS, LARGE = 4, 2**18  # measured on two cores: beyond, or below, PyTorch's own way is faster
 
 
 class KVCache:
@@ -29,30 +32,38 @@ class KVCache:
         self.model = model
         self.keys = [like.new_zeros(shape) for _ in model.blocks]
         self.values = [like.new_zeros(shape) for _ in model.blocks]
-        self.lengths = torch.zeros(batch_size, dtype=torch.long, device=like.device)
+        self.lengths = [0] * batch_size  # plain numbers: a GPU need not be asked for them
 
-    def read(self, tokens: Int[Tensor, "B T"], counts: Int[Tensor, " B"]) -> Float[Tensor, "B T V"]:
+    def read(self, tokens: Int[Tensor, "B T"], counts: Sequence[int]) -> Float[Tensor, "B T V"]:
         """Read on in each text and return the logits behind every token.
 
         Of row b only the first `counts[b]` tokens are read; the others fill the table up. They stand
         behind what is read, so that nothing looks at them, and the next tokens take their places. The
         model must be in evaluation mode.
         """
-        context_length = self.keys[0].shape[2]
-        if len(tokens) != len(self.lengths) or counts.min() < 1 or counts.max() > tokens.shape[1]:
+        (B, T), context_length = tokens.shape, self.keys[0].shape[2]
+        if len(self.lengths) != B or len(counts) != B or not all(1 <= n <= T for n in counts):
             raise ValueError(
                 f"a cache of {len(self.lengths)} texts needs as many rows, and counts from 1 to their "
-                f"length; these are {tuple(tokens.shape)} tokens, and counts {counts.tolist()}"
+                f"length; these are {tuple(tokens.shape)} tokens, and counts {list(counts)}"
             )
-        if (self.lengths + tokens.shape[1]).max() > context_length:
+        end = max(self.lengths) + T  # nothing is read beyond
+        if end > context_length:
             raise ValueError(f"the window of {context_length} places is full: begin a new cache")
-        places = self.lengths[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+        places = torch.tensor(self.lengths)[:, None] + torch.arange(T)
+        places = places.to(tokens.device, non_blocking=True)
+        is_visible = None  # for one token a text, and texts of one length, nothing is hidden
+        if T > 1 or min(self.lengths) < max(self.lengths):
+            is_visible = torch.arange(end, device=tokens.device) <= places[:, None, :, None]
+
         x = self.model.token_embedding(tokens) + self.model.position_embedding(places)
         for block, keys, values in zip(self.model.blocks, self.keys, self.values, strict=True):
-            x = x + _attend(block.attention, block.norm1(x), keys, values, places)
-            x = x + block.feed_forward(block.norm2(x))
-        self.lengths = self.lengths + counts
-        return self.model.output(self.model.norm(x))
+            kept = keys[:, :, :end], values[:, :, :end]
+            x = x + _attend(block.attention, _normalised(block.norm1, x), *kept, places, is_visible)
+            wider = F.relu(_product(block.feed_forward.wider, _normalised(block.norm2, x)))
+            x = x + _product(block.feed_forward.back, wider)
+        self.lengths = [length + n for length, n in zip(self.lengths, counts, strict=True)]
+        return _product(self.model.output, _normalised(self.model.norm, x))
 
 
 def _attend(
@@ -61,24 +72,50 @@ def _attend(
     keys: Float[Tensor, "B H W D"],
     values: Float[Tensor, "B H W D"],
     places: Int[Tensor, "B T"],
+    is_visible: Bool[Tensor, "B 1 T W"] | None,
 ) -> Float[Tensor, "B T C"]:
     """Put the new keys and values in their places, and let the new queries look at all up to theirs."""
-    q, k, v = attention.heads(x)
-    row = torch.arange(len(x), device=x.device)[:, None]
-    keys[row, :, places] = k.transpose(1, 2)
-    values[row, :, places] = v.transpose(1, 2)
+    q, k, v = (
+        part.unflatten(-1, (attention.n_head, -1)).transpose(1, 2)
+        for part in _product(attention.query_key_value, x).chunk(3, dim=-1)
+    )
+    at = places[:, None, :, None].expand_as(k)
+    keys.scatter_(2, at, k)
+    values.scatter_(2, at, v)
+    attended = F.scaled_dot_product_attention(q, keys, values, attn_mask=is_visible)
+    return _product(attention.output, attended.transpose(1, 2).flatten(2))
 
-    end = int(places.max()) + 1  # nothing was read beyond
-    scores = q @ keys[:, :, :end].transpose(-2, -1) / math.sqrt(q.shape[-1])
-    is_future = torch.arange(end, device=x.device) > places[:, None, :, None]
-    weights = scores.masked_fill(is_future, -math.inf).softmax(dim=-1)
-    return attention.output((weights @ values[:, :, :end]).transpose(1, 2).flatten(2))
+
+def _normalised(norm: LayerNorm, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
+    """Return norm(x), by PyTorch's own: for a single place, one operation costs less than six."""
+    return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
+
+
+def _product(layer: nn.Linear, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T O"]:
+    """Return layer(x), by all cores also when x has few places and the matrix is large.
+
+    PyTorch gives a product with so few rows to one core. As two products, of the halves of the matrix,
+    it is shared out.
+    """
+    (B, T, C), weight = x.shape, layer.weight
+    if B * T > MOST_ROWS or weight.numel() < LARGE or not x.is_cpu:
+        return layer(x)
+    half, columns = len(weight) // 2, x.reshape(B * T, C).T
+    halves = torch.bmm(weight[: 2 * half].view(2, half, C), columns.expand(2, C, B * T))
+    result = halves.view(2 * half, B * T)
+    if len(weight) % 2:
+        result = torch.cat([result, weight[-1:] @ columns])
+    result = result.T if layer.bias is None else result.T + layer.bias
+    return result.view(B, T, -1)
 
 
 def can_cache(model: nn.Module) -> bool:
     """Return whether a model is made of blocks of which the cache knows how they attend."""
     blocks = getattr(model, "blocks", ())
     return len(blocks) > 0 and all(
-        type(block) is TransformerBlock and type(block.attention) is MultiHeadAttention
+        type(block) is TransformerBlock
+        and type(block.attention) is MultiHeadAttention
+        and type(block.feed_forward) is FeedForward
+        and type(block.norm1) is type(block.norm2) is type(model.norm) is LayerNorm
         for block in blocks
     )

@@ -3,12 +3,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_course import kv_cache
 from llm_course.generation import CachedReader, generate, next_logits, stream
 from llm_course.kv_cache import KVCache, can_cache
 from llm_course.models.bigram import BigramConfig, BigramLM
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.models.multi_head_attention import MultiHeadAttention
-from llm_course.models.single_block_transformer import BlockConfig, SingleBlockTransformer
+from llm_course.models.single_block_transformer import (
+    BlockConfig,
+    FeedForward,
+    SingleBlockTransformer,
+)
 
 
 def decoder(context_length=8, dtype=torch.float64):
@@ -79,7 +84,7 @@ def test_reading_in_pieces_is_reading_at_once(generator):
     model, text = decoder(), tokens(generator, 1, 8)
     cache = KVCache(model, 1)
     with torch.no_grad():
-        pieces = [cache.read(piece, torch.tensor([piece.shape[1]])) for piece in text.split(3, 1)]
+        pieces = [cache.read(piece, [piece.shape[1]]) for piece in text.split(3, 1)]
         torch.testing.assert_close(torch.cat(pieces, 1), model(text)[0], rtol=0, atol=1e-10)
 
 
@@ -105,9 +110,9 @@ def test_only_new_tokens_pass_through_the_model(generator, monkeypatch):
 def test_a_full_window_and_a_model_without_blocks_are_named(generator):
     model = decoder()
     cache = KVCache(model, 1)
-    cache.read(tokens(generator, 1, 8), torch.tensor([8]))
+    cache.read(tokens(generator, 1, 8), [8])
     with pytest.raises(ValueError, match="window of 8 places is full"):
-        cache.read(tokens(generator, 1, 1), torch.tensor([1]))
+        cache.read(tokens(generator, 1, 1), [1])
     bigram = BigramLM(BigramConfig(11))
     assert can_cache(model) and not can_cache(bigram)
     with pytest.raises(ValueError, match="BigramLM is not made of plain transformer blocks"):
@@ -120,6 +125,15 @@ def test_attention_that_the_cache_does_not_know_is_not_cached(generator):
             q, k, v = super().heads(x)
             return [9 * q, k, v]
 
+    class OtherFeedForward(FeedForward):
+        pass
+
+    model = decoder()
+    model.blocks[0].feed_forward = OtherFeedForward(12).double()
+    assert not can_cache(model)
+    model = decoder()
+    model.norm = torch.nn.LayerNorm(12).double()
+    assert not can_cache(model)
     model = decoder()
     model.blocks[1].attention = Louder(12, 3).double()
     assert not can_cache(model)
@@ -143,7 +157,21 @@ def test_tables_that_do_not_fit_the_cache_are_named(generator):
     cache = KVCache(decoder(), 2)
     for rows, counts in ((1, [2]), (2, [0, 2]), (2, [3, 1])):
         with pytest.raises(ValueError, match="a cache of 2 texts"):
-            cache.read(tokens(generator, rows, 2), torch.tensor(counts))
+            cache.read(tokens(generator, rows, 2), counts)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.sampled_from([(1, 1), (2, 1), (1, 3), (4, 1), (1, 5)]),
+    st.sampled_from([512, 513]),
+    st.booleans(),
+)
+def test_products_of_few_places_are_shared_out_and_equal(places, n_out, bias):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(512, n_out, bias=bias).double()
+    x = torch.randn(*places, 512, dtype=torch.float64)
+    assert layer.weight.numel() >= kv_cache.LARGE
+    torch.testing.assert_close(kv_cache._product(layer, x), layer(x), rtol=0, atol=1e-12)
 
 
 def test_empty_texts_are_named(generator):
