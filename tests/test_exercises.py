@@ -1,5 +1,6 @@
 """Every mistake gets its own hint, every reference passes, and no attempt gets a traceback."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -126,11 +127,11 @@ class _Object:
         (lambda x, y: x, "must take 1 argument: (x)"),
         (lambda x: [][0], "raises IndexError"),
         (_raises, "return x @ torch.ones(3, 1000)"),
-        (lambda x: print("hm"), "it returns None. Does it end with `return`?"),
+        (lambda x: print("hm"), "it returns None. Does it end with `return`, in every case?"),
         (lambda x: x.numpy(), "is a numpy.ndarray. torch.from_numpy"),
         (lambda x: 3, "should be a tensor, and is an int"),
         (lambda x: x[:, 0], "should have the shape"),
-        (lambda x: find("causal_means").reference(x).double(), "should hold torch.float32"),
+        (lambda x: x.long(), "should hold decimal numbers, and holds whole ones"),
         (lambda x: x * torch.nan, "holds nan"),
         (_changes_its_input, "changes its argument x"),
         (_looks_ahead, "sees the future"),
@@ -139,7 +140,10 @@ class _Object:
         (lambda x: exit(), "raises SystemExit"),
         (lambda x: x.to("meta"), "meta"),
         (lambda x: _raise(_UnspeakableError()), "raises _UnspeakableError"),
-        (lambda x: x / T, "uses the notebook's T"),
+        (lambda x: x / T, "uses the notebook's T."),
+        (lambda x: [][T], "uses the notebook's T."),
+        (lambda x: list(x), "a list of"),
+        (lambda x: torch.stack(list(x)) @ torch.ones(1, 1), "Print the shapes"),
     ],
 )
 def test_what_no_mistake_explains_gets_a_next_step(attempt, said):
@@ -174,6 +178,55 @@ def test_the_inputs_that_show_the_mistake_are_handed_out():
     result = examine(find("causal_means"), lambda x: x, seed=1)
     (x,) = result.inputs
     assert f"and is {x[0, 1, 0]:.4g}" in result.feedback
+
+
+def test_numbers_are_shown_so_that_they_differ_with_their_arguments():
+    parameters = find("count_parameters")
+    feedback = examine(
+        parameters, lambda V, T, C, L: parameters.reference(V, T, C, L) + 3, 1
+    ).feedback
+    should, is_ = (int(n.replace(",", "")) for n in re.findall(r"[\d,]*\d", feedback)[:2])
+    assert is_ - should == 3 and "That was for V = " in feedback
+    rate = find("cosine_rate")
+    near = examine(rate, lambda *a: rate.reference(*a) + 1e-4, 1).feedback
+    assert len(set(re.findall(r"\d\.\d+", near)[:2])) == 2 and "step = " in near
+
+
+def test_an_attribute_is_no_name_of_the_notebook():
+    feedback = examine(find("causal_means"), lambda x: x.mT.mT, seed=1).feedback
+    assert "notebook" not in feedback
+
+
+def test_mistakes_that_raise_are_recognised_too():
+    def without_memory(table, inputs, targets, learning_rate):
+        table = table.clone()
+        torch.nn.functional.cross_entropy(table[inputs].flatten(0, 1), targets.flatten()).backward()
+        return table - learning_rate * table.grad
+
+    result = examine(find("plain_step"), without_memory, seed=1)
+    assert result.mistake == "memory_forgotten" and "requires_grad_()" in result.feedback
+
+
+def test_numbers_may_come_as_floats_or_tensors_of_any_precision():
+    loss = find("fair_loss").reference
+    for attempt in (
+        lambda x: loss(x).item(),
+        lambda x: loss(x.double()),
+        lambda x: np.float64(loss(x)),
+        lambda x: loss(x)[None],
+    ):
+        assert examine(find("fair_loss"), attempt, seed=1).passed
+    means = find("causal_means").reference
+    assert examine(find("causal_means"), lambda x: means(x).double(), seed=1).passed
+
+
+def test_a_dictionary_is_left_alone():
+    def emptied(chances):
+        best = max(chances, key=chances.get)
+        chances.clear()
+        return best
+
+    assert "changes its argument chances" in examine(find("most_likely"), emptied, 1).feedback
 
 
 def test_a_right_answer_may_come_as_a_method_a_lambda_or_with_prints(capsys):
@@ -292,7 +345,7 @@ def test_numbers_and_tuples_are_compared_too():
     )
     assert examine(exercise, lambda x: [x.mean(), x + x], 0).passed
     assert examine(exercise, lambda x: (np.float64(x.mean()), x + x), 0).passed
-    assert "returns 1 thing." in examine(exercise, lambda x: (x,), 0).feedback
+    assert "returns a tuple of 1." in examine(exercise, lambda x: (x,), 0).feedback
     assert "should return 2 things" in examine(exercise, lambda x: x.mean(), 0).feedback
     assert (
         "result[1] should have the shape"

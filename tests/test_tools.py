@@ -164,7 +164,14 @@ ROOMS = [  # each may import from those above it, and only from those
     {"training"},
     {"plots", "notebook", "recipes", "scoreboard"},
     {"checkpoint", "attention_view"},
-    {"exercises.exercise", "exercises.trial", "exercises.progress", "exercises.inputs"},
+    {
+        "exercises.exercise",
+        "exercises.trial",
+        "exercises.progress",
+        "exercises.inputs",
+        "exercises.comparison",
+    },
+    {"exercises.difference"},
     {
         "exercises.check",
         "exercises.welcome",
@@ -198,7 +205,7 @@ def test_files_stay_small():
     for path in PACKAGE.rglob("*.py"):
         limit = 150 if path.parent.name == "models" or path.stem == "training" else 320
         if path.parent.name == "exercises":  # lists of wrong answers
-            limit = 450
+            limit = 550
         assert len(path.read_text(encoding="utf-8").splitlines()) <= limit, path.name
 
 

@@ -26,7 +26,10 @@ def _bigram_chances(tokens: Int[Tensor, " N"], vocab_size: int) -> Float[Tensor,
 def _tokens(generator: torch.Generator) -> tuple[Tensor, int]:
     V, N = sizes(generator, (5, 8), (30, 50))
     chances = torch.rand(V, generator=generator) + 0.1
-    return torch.multinomial(chances, N, replacement=True, generator=generator), V
+    tokens = torch.multinomial(chances, N, replacement=True, generator=generator)
+    last = tokens == V - 1  # never twice in a row, so that the last cell of the table is empty
+    tokens[1:][last[1:] & last[:-1]] = 0
+    return tokens, V
 
 
 bigram_chances = Exercise(
@@ -89,6 +92,30 @@ def wrong_way_round(tokens, vocab_size):
 def old_sums(tokens, vocab_size):
     counts = _pair_counts(tokens, vocab_size)
     return (counts + 1) / counts.sum(dim=1, keepdim=True)
+
+
+@bigram_chances.mistake(
+    "pairs that come again are counted once: counts[rows, columns] += 1 writes every cell one time only. "
+    "Use bincount, or a loop."
+)
+def repeated_pairs_lost(tokens, vocab_size):
+    counts = (_pair_counts(tokens, vocab_size) > 0).float() + 1
+    return counts / counts.sum(dim=1, keepdim=True)
+
+
+@bigram_chances.mistake(
+    "each row is divided by its sum + 1. Every one of its V cells was given 1 more: + V."
+)
+def one_in_place_of_V(tokens, vocab_size):
+    counts = _pair_counts(tokens, vocab_size)
+    return (counts + 1) / (counts.sum(dim=1, keepdim=True) + 1)
+
+
+@bigram_chances.mistake(
+    "this is the softmax of the counts, which takes e to their power. Counts are shared out by dividing."
+)
+def softmax_of_counts(tokens, vocab_size):
+    return _pair_counts(tokens, vocab_size).softmax(dim=1)
 
 
 # --- cross_entropy ------------------------------------------------------------------------------------
@@ -177,6 +204,25 @@ def averaged_twice(logits, targets):
 @cross_entropy.mistake("the minus is missing: a loss is −ln p, and never below 0.")
 def without_minus(logits, targets):
     return -_cross_entropy(logits, targets)
+
+
+@cross_entropy.mistake("the logarithm is missing: this is minus a mean of chances.")
+def minus_mean_chance(logits, targets):
+    return -_log_chances(logits, targets).exp().mean()
+
+
+@cross_entropy.mistake(
+    "this is the loss of the first window alone. Is `return` inside of the loop?"
+)
+def first_window_only(logits, targets):
+    return _cross_entropy(logits[:1], targets[:1])
+
+
+@cross_entropy.mistake(
+    "the sum is divided by T, and not by the number of all places, which is B · T."
+)
+def divided_by_T_only(logits, targets):
+    return _cross_entropy(logits, targets) * len(targets)
 
 
 @cross_entropy.mistake("the logarithm is missing: this is a mean of chances.")
@@ -285,6 +331,45 @@ def learns_backwards(table, inputs, targets, learning_rate):
     return _plain_step(table, targets, inputs, learning_rate)
 
 
+@plain_step.mistake("the learning rate of the notebook's loop, 10, is used, and not the one given.")
+def rate_of_the_notebook(table, inputs, targets, learning_rate):
+    return _plain_step(table, inputs, targets, 10.0)
+
+
+@plain_step.mistake("this is the step alone. Take it off the table: table − step.")
+def step_only(table, inputs, targets, learning_rate):
+    return learning_rate * _gradient(table, inputs, targets)
+
+
+@plain_step.mistake("it begins with a table of zeros. Begin with a copy of the one that is given.")
+def begins_with_zeros(table, inputs, targets, learning_rate):
+    return _plain_step(torch.zeros_like(table), inputs, targets, learning_rate)
+
+
+@plain_step.mistake(
+    "PyTorch has remembered no operations on the copy, so nothing can go back: make it with "
+    "table.clone().requires_grad_(), and compute the loss from *that* one."
+)
+def memory_forgotten(table, inputs, targets, learning_rate):
+    _cross_entropy(table[inputs], targets).backward()
+
+
+@plain_step.mistake(
+    "there is no gradient yet (it is None): loss.backward() puts it into the copy, and must come first."
+)
+def backward_forgotten(table, inputs, targets, learning_rate):
+    return learning_rate * None
+
+
+@plain_step.mistake(
+    "the change itself must not be remembered. Put it under `with torch.no_grad():`, as in the notebook."
+)
+def change_remembered(table, inputs, targets, learning_rate):
+    table = table.clone().requires_grad_()
+    leaf = table.detach().requires_grad_()
+    leaf -= learning_rate
+
+
 @plain_step.mistake(
     "the gradient counts twice. Is backward called twice? Gradients add up until they are reset."
 )
@@ -303,12 +388,13 @@ def _mix(counts: Float[Tensor, " V"], shorter: Float[Tensor, " V"]) -> Float[Ten
 
 
 def _seen(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    V = int(torch.randint(6, 10, (), generator=generator))
-    counts = torch.randint(1, 7, (V,), generator=generator).float()
-    n_empty = int(torch.randint(2, V - 2, (), generator=generator))
-    counts[torch.randperm(V, generator=generator)[:n_empty]] = 0
-    counts[counts.argmax()] += 3  # so that something came more than once
-    return counts, floats(generator, V).softmax(dim=0)
+    """Return counts of which some are 0, some 1 and some equal, so that each way to count them differs."""
+    while True:
+        V = int(torch.randint(6, 10, (), generator=generator))
+        counts = torch.tensor([0, 0, 1, 1, 2, 3, 5, 8])[torch.randint(8, (V,), generator=generator)]
+        numbers = (counts > 0).sum(), (counts > 1).sum(), counts.unique().numel(), counts.numel()
+        if len({int(n) for n in numbers}) == 4 and counts.max() > 2:
+            return counts.float(), floats(generator, V).softmax(dim=0)
 
 
 def _never_seen(generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -341,6 +427,37 @@ def _mixed(counts: Tensor, shorter: Tensor, trust: Tensor | float) -> Tensor:
 def nan_if_never_seen(counts, shorter):
     n_different = (counts > 0).sum()
     return (counts + n_different * shorter) / (counts.sum() + n_different)
+
+
+@mix.mistake(
+    "it is right, except for a history that was *never seen*: all chances are 0 then. The shorter one "
+    "decides."
+)
+def zero_if_never_seen(counts, shorter):
+    return _mix(counts, shorter) if counts.sum() else torch.zeros_like(shorter)
+
+
+@mix.mistake(
+    "it is right, except for a history that was *never seen*: you guess blindly then. The shorter one "
+    "knows more."
+)
+def blind_if_never_seen(counts, shorter):
+    return _mix(counts, shorter) if counts.sum() else torch.full_like(shorter, 1 / len(shorter))
+
+
+@mix.mistake(
+    "U(h) counts different *numbers*: two characters that came equally often are taken for one. How many "
+    "characters came at all?"
+)
+def different_numbers(counts, shorter):
+    n_different = len(counts.unique())
+    return _mixed(counts, shorter, counts.sum() / (counts.sum() + n_different))
+
+
+@mix.mistake("U(h) leaves out the characters that came once. Everything above 0 came.")
+def more_than_once(counts, shorter):
+    n_different = (counts > 1).sum()
+    return _mixed(counts, shorter, counts.sum() / (counts.sum() + n_different))
 
 
 @mix.mistake("these are the plain shares (nan if never seen). Mix the shorter history's guess in.")

@@ -1,17 +1,19 @@
 """Checking an attempt: against the reference, against the named mistakes, then by general probes."""
 
 import copy
+import dis
 import inspect
-import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from llm_course.exercises.comparison import alike, equal, kind_of_numbers
+from llm_course.exercises.difference import brief, difference, kind_of
 from llm_course.exercises.exercise import Exercise, Question
 from llm_course.exercises.trial import Outcome, TooLongError, is_untouched, run
 
@@ -75,51 +77,32 @@ def examine(exercise: Exercise, attempt: Any, seed: int | None = None) -> Result
     return Result(False, f"{exercise.name}: {problem}", inputs=inputs)
 
 
-def equal(value: Any, wanted: Any) -> bool:
-    """Return whether two results are the same: kind, shape, and numbers but for rounding."""
-    if isinstance(wanted, Tensor):
-        return _alike(value, wanted) and torch.allclose(
-            value, wanted, rtol=1e-4, atol=1e-6, equal_nan=True
-        )
-    if isinstance(wanted, (tuple, list)):
-        return (
-            isinstance(value, (tuple, list))
-            and len(value) == len(wanted)
-            and all(equal(v, w) for v, w in zip(value, wanted, strict=True))
-        )
-    if isinstance(wanted, bool) or not isinstance(wanted, (int, float)):
-        return type(value) is type(wanted) and value == wanted
-    number = _number(value)
-    if isinstance(wanted, int):
-        return number == wanted
-    return number is not None and math.isclose(number, wanted, rel_tol=1e-4, abs_tol=1e-6)
-
-
-def _alike(value: Any, wanted: Tensor) -> bool:
-    """Return whether a value is a tensor that can be compared: of the same shape, kind and place."""
-    return isinstance(value, Tensor) and (
-        (value.shape, value.dtype, value.device, value.layout)
-        == (wanted.shape, wanted.dtype, wanted.device, wanted.layout)
-    )
-
-
-def _number(value: Any) -> float | None:
-    """Return a number, also one that comes as a tensor of one element; None for anything else."""
-    if isinstance(value, Tensor) and value.numel() == 1:
-        return float(value)
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-        return float(value)
-    return None
-
-
 def _is(wrong: Callable[..., Any], outcomes: list[Outcome], trials: list[tuple]) -> bool:
-    """Return whether this mistake gives what the attempt gave, in every trial."""
-    if any(outcome.error is not None for outcome in outcomes):
-        return False
-    return all(
-        equal(outcome.value, wrong(*copy.deepcopy(inputs)))
-        for outcome, inputs in zip(outcomes, trials, strict=True)
-    )
+    """Return whether this mistake does what the attempt did, in every trial: same result, or same error."""
+    for outcome, inputs in zip(outcomes, trials, strict=True):
+        try:
+            value = wrong(*copy.deepcopy(inputs))
+        except Exception as error:
+            if type(error) is not type(outcome.error) or str(error) != said(outcome.error):
+                return False
+        else:
+            if outcome.error is not None or not equal(_as_decimal(outcome.value), value):
+                return False
+    return True
+
+
+def _as_decimal(value: Any) -> Any:
+    """Return whole numbers in a tensor as decimal ones: counts are recognised in either form."""
+    is_whole = isinstance(value, Tensor) and kind_of_numbers(value) == "whole"
+    return value.float() if is_whole and value.dim() > 0 else value
+
+
+def said(error: BaseException | None) -> str:
+    """Return what an error says, also where it cannot speak."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def _not_a_function(exercise: Exercise, attempt: Any) -> str:
@@ -127,7 +110,7 @@ def _not_a_function(exercise: Exercise, attempt: Any) -> str:
         return f"{exercise.name}: {attempt.__name__} is a class. Hand over the function that does the work."
     if callable(attempt):
         return ""
-    kind = "nothing (None)" if attempt is None else _kind(attempt)
+    kind = "nothing (None)" if attempt is None else kind_of(attempt)
     return (
         f"{exercise.name}: this is {kind}, and no function. Hand over the function itself, without calling "
         f'it: check("{exercise.name}", my_function).'
@@ -150,6 +133,10 @@ def _changed_inputs(exercise: Exercise, outcomes: list[Outcome], trials: list[tu
     names = list(inspect.signature(exercise.reference).parameters)
     for outcome, inputs in zip(outcomes, trials, strict=True):
         for name, before, after in zip(names, inputs, outcome.inputs_after, strict=True):
+            if isinstance(before, (dict, list)) and after != before:
+                return (
+                    f"your function changes its argument {name}, which its caller may still need."
+                )
             if not all(map(equal, _tensors(after), _tensors(before))):
                 return (
                     f"your function changes its argument {name}, which its caller may still need. Look for "
@@ -171,9 +158,9 @@ def _probe(
     """Say what is wrong with an attempt that no named mistake explains, and on which inputs it shows."""
     for outcome, inputs in zip(outcomes, trials, strict=True):
         if outcome.error is not None:
-            return _raised(outcome) + _printed(outcome), inputs
+            return _raised(outcome) + _of_the_notebook(attempt) + _printed(outcome), inputs
     for outcome, inputs, value in zip(outcomes, trials, wanted, strict=True):
-        if problem := _difference(outcome.value, value):
+        if problem := difference(outcome.value, value):
             if changed := _changed_inputs(exercise, outcomes, trials):
                 problem += f"\nBesides, {changed}"
             elif exercise.causal and _sees_the_future(attempt, inputs, value):
@@ -181,6 +168,7 @@ def _probe(
                     "the result at a place changes when a *later* place of the input is changed: it sees "
                     f"the future. Is the mask there, and does every row make its own sum? ({problem})"
                 )
+            problem += _for_these(exercise, value, inputs)
             return problem + _of_the_notebook(attempt) + _printed(outcome), inputs
     raise AssertionError("the attempt equals the reference")
 
@@ -188,15 +176,13 @@ def _probe(
 def _raised(outcome: Outcome) -> str:
     if isinstance(outcome.error, TooLongError):
         return f"{outcome.error}, so it was stopped. Does a loop in it never end?"
-    try:
-        said = str(outcome.error)
-    except Exception:
-        said = ""
+    message = said(outcome.error).rstrip(".")
     where = f", in the line\n    {outcome.line}" if outcome.line else "."
     advice = ""
-    if isinstance(outcome.error, (RuntimeError, IndexError, ValueError)) and outcome.line:
+    if outcome.line and re.search("size|shape|dimension|index|expand|broadcast", message):
         advice = "\nPrint the shapes just before that line."
-    return f"it raises {type(outcome.error).__name__}{': ' * bool(said)}{said}{where}{advice}"
+    kind = type(outcome.error).__name__
+    return f"it raises {kind}{': ' * bool(message)}{message}{where}{advice}"
 
 
 def _printed(outcome: Outcome) -> str:
@@ -206,56 +192,34 @@ def _printed(outcome: Outcome) -> str:
 
 
 def _of_the_notebook(attempt: Any) -> str:
-    """Name sizes and tensors that an attempt takes from the notebook, and not from its arguments."""
-    names = getattr(getattr(attempt, "__code__", None), "co_names", ())
-    used = [name for name in ("B", "T", "C", "D", "H", "V", "is_future") if name in names]
+    """Name numbers and tensors that an attempt takes from the notebook, and not from its arguments."""
+    code, around = getattr(attempt, "__code__", None), getattr(attempt, "__globals__", {})
+    names = (
+        {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+        if code
+        else ()
+    )
+    values = (int, float, str, tuple, list, dict, Tensor, nn.Module)
+    used = sorted(name for name in names if isinstance(around.get(name), values))
     if not used:
         return ""
     return (
-        f"\nYour function uses the notebook's {', '.join(used)}: take sizes from its own arguments."
+        f"\nYour function uses the notebook's {', '.join(used)}. Is it not among its own arguments?"
     )
 
 
-def _difference(value: Any, wanted: Any, place: str = "") -> str:
-    """Say how a result differs from the wanted one; "" if it does not."""
-    if equal(value, wanted):
+def _for_these(exercise: Exercise, wanted: Any, inputs: tuple) -> str:
+    """Name the arguments, where a single result leaves open which case went wrong."""
+    names = inspect.signature(exercise.reference).parameters
+    told = {
+        name: value
+        for name, value in zip(names, inputs, strict=True)
+        if isinstance(value, (int, float, str, dict))
+    }
+    if (isinstance(wanted, Tensor) and wanted.dim() > 0) or not told:
         return ""
-    if value is None:
-        return "it returns None. Does it end with `return`?"
-    if isinstance(wanted, (tuple, list)):
-        if not isinstance(value, (tuple, list)) or len(value) != len(wanted):
-            return f"it should return {len(wanted)} things, and returns {_kind(value)}."
-        for i, (v, w) in enumerate(zip(value, wanted, strict=True)):
-            if problem := _difference(v, w, f"{place}[{i}]"):
-                return problem
-    which = f"result{place}"
-    if not isinstance(wanted, Tensor):
-        return f"the {which} should be {_shown(wanted)}, and is {_shown(value)}."
-    if not isinstance(value, Tensor):
-        turned = (
-            " torch.from_numpy turns one into the other." if isinstance(value, np.ndarray) else ""
-        )
-        return f"the {which} should be a tensor, and is {_kind(value)}.{turned}"
-    if value.shape != wanted.shape:
-        return (
-            f"the {which} should have the shape {tuple(wanted.shape)}, and has {tuple(value.shape)}. "
-            "Which dimension is it that differs, and which line makes it?"
-        )
-    if value.dtype != wanted.dtype:
-        return f"the {which} should hold {wanted.dtype}, and holds {value.dtype}."
-    if (value.device, value.layout) != (wanted.device, wanted.layout):
-        return f"the {which} should be a plain tensor on {wanted.device}, and is on {value.device}."
-    if value.is_floating_point() and value.isnan().any() and not wanted.isnan().any():
-        return (
-            f"the {which} holds nan (not a number). It comes from 0 / 0, from inf − inf, or from a softmax "
-            "of which every score is −inf."
-        )
-    wrong = ~torch.isclose(value, wanted, rtol=1e-4, atol=1e-6, equal_nan=True)
-    first = tuple(wrong.nonzero()[0].tolist())
     return (
-        f"{int(wrong.sum())} of {wanted.numel()} numbers differ. The first is at {list(first)}: it should "
-        f"be {wanted[first].item():.4g}, and is {value[first].item():.4g}. With result = check(…), the "
-        "inputs are in result.inputs: work this one out by hand."
+        f"\nThat was for {', '.join(f'{name} = {brief(value)}' for name, value in told.items())}."
     )
 
 
@@ -263,7 +227,7 @@ def _sees_the_future(attempt: Any, inputs: tuple, wanted: Any) -> bool:
     """Change the last place of every argument, and look whether results at earlier places change."""
     changed = tuple(_last_place_changed(x, inputs[0].shape[1]) for x in inputs)
     before, again, after = (run(attempt, tried).value for tried in (inputs, inputs, changed))
-    if any(not _alike(value, wanted) for value in (before, again, after)):
+    if any(not alike(value, wanted) for value in (before, again, after)):
         return False
     if not equal(again, before):  # it draws random numbers: no two runs are alike
         return False
@@ -274,23 +238,6 @@ def _last_place_changed(x: Any, T: int) -> Any:
     if not (isinstance(x, Tensor) and x.dim() > 1 and x.shape[1] == T):
         return x
     return torch.cat([x[:, :-1], x[:, -1:] + 1], dim=1)
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
-        return f"{len(value)} thing{'s' * (len(value) != 1)}"
-    kind = f"{type(value).__module__}.{type(value).__name__}".replace("builtins.", "")
-    kind = kind.replace("torch.Tensor", "Tensor")
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-
-
-def _shown(value: Any) -> str:
-    number = None if isinstance(value, (bool, str)) else _number(value)
-    return (
-        _kind(value)
-        if number is None and not isinstance(value, (bool, str))
-        else (repr(value) if number is None else f"{number:.4g}")
-    )
 
 
 def is_strict() -> bool:

@@ -80,6 +80,26 @@ def rule_of_thumb(V, T, C, L):
     return _count_parameters(V, T, C, L) - 13 * C * L
 
 
+@count_parameters.mistake("the layer that mixes the heads is missing: C² + C a block.")
+def without_mixing(V, T, C, L):
+    return _count_parameters(V, T, C, L) - (C**2 + C) * L
+
+
+@count_parameters.mistake("a block has *two* norms: 4·C in all.")
+def one_norm_a_block(V, T, C, L):
+    return _count_parameters(V, T, C, L) - 2 * C * L
+
+
+@count_parameters.mistake("queries, keys and values have biases, too: 3·C² + 3·C.")
+def without_attention_biases(V, T, C, L):
+    return _count_parameters(V, T, C, L) - 3 * C * L
+
+
+@count_parameters.mistake("feed-forward has biases, too: 8·C² + 5·C.")
+def without_feed_forward_biases(V, T, C, L):
+    return _count_parameters(V, T, C, L) - 5 * C * L
+
+
 @count_parameters.mistake("the output layer has no bias in our model: C·V, and not C·V + V.")
 def output_with_bias(V, T, C, L):
     return _count_parameters(V, T, C, L) + V
@@ -189,6 +209,35 @@ def divided_by_all_steps(step, steps, warmup, peak):
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / steps))
 
 
+@cosine_rate.mistake(
+    "warm-up has no effect. Does its branch end with `return`, or does the second formula overwrite it?"
+)
+def second_formula_always(step, steps, warmup, peak):
+    share = (step - warmup) / (steps - warmup)
+    return peak * 0.5 * (1 + math.cos(math.pi * share))
+
+
+@cosine_rate.mistake(
+    "s is step / (steps − warmup), and is not 0 at the end of warm-up: take warmup off."
+)
+def share_too_large(step, steps, warmup, peak):
+    if step <= warmup:
+        return peak * step / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * step / (steps - warmup)))
+
+
+@cosine_rate.mistake("π is missing in the cosine: the rate falls by a quarter only.")
+def without_pi(step, steps, warmup, peak):
+    if step <= warmup:
+        return peak * step / warmup
+    return peak * 0.5 * (1 + math.cos((step - warmup) / (steps - warmup)))
+
+
+@cosine_rate.mistake("the peak is missing: both parts are multiplied by it.")
+def without_peak(step, steps, warmup, peak):
+    return _cosine_rate(step, steps, warmup, 1.0)
+
+
 @cosine_rate.mistake("the warm-up begins one step late: in step 1 nothing would be learned.")
 def one_step_late(step, steps, warmup, peak):
     if step <= warmup:
@@ -227,6 +276,19 @@ fair_loss = Exercise(
 )
 def all_of_it(losses):
     return losses.mean()
+
+
+@fair_loss.mistake("the right losses are added up. Their mean is wanted.")
+def right_ones_summed(losses):
+    half = losses.shape[1] // 2
+    return losses[0].sum() + losses[1:, half:].sum()
+
+
+@fair_loss.mistake(
+    "the sum of the right losses is divided by N · T, the number of *all*. Divide by how many were scored."
+)
+def divided_by_all(losses):
+    return right_ones_summed(losses) / losses.numel()
 
 
 @fair_loss.mistake("the first half of the *first* window is missing: nobody else scores it.")
@@ -291,8 +353,8 @@ short_text = Question(
         ),
         "c": (
             "the table, by a little",
-            "It has counted just these short histories, and has nothing to be confused by. The decoder's "
-            "lead comes from what lies further back.",
+            "It has counted just these short histories. The decoder's lead comes from what lies further "
+            "back.",
         ),
         "d": (
             "the table, by more than 0.5",

@@ -98,6 +98,28 @@ def one_too_long(tokens, starts, T):
     return _windows(tokens, starts, T + 1)
 
 
+@windows.mistake(
+    "inputs and targets have T − 1 characters: both were cut from a window of T. Cut T + 1 first."
+)
+def one_too_short(tokens, starts, T):
+    return _windows(tokens, starts, T - 1)
+
+
+@windows.mistake(
+    "the targets are the inputs' *numbers* plus 1. The places are moved by one, not the tokens: "
+    "tokens[places + 1]."
+)
+def tokens_plus_one(tokens, starts, T):
+    inputs, _ = _windows(tokens, starts, T)
+    return inputs, inputs + 1
+
+
+@windows.mistake("these are places. Look the tokens up that stand there: tokens[places].")
+def places_only(tokens, starts, T):
+    places = starts[:, None] + torch.arange(T)
+    return places, places + 1
+
+
 # --- n_windows ----------------------------------------------------------------------------------------
 
 
@@ -225,6 +247,25 @@ def over_the_vocabulary(chances, tokens):
 )
 def entropy_of_the_chances(chances, tokens):
     return -(chances * chances.log2()).sum()
+
+
+@loss_in_bits.mistake(
+    "this is the sum over all tokens, in nats. We report the mean, and here in bits."
+)
+def summed_in_nats(chances, tokens):
+    return -chances[tokens].log().sum()
+
+
+@loss_in_bits.mistake(
+    "the minus is missing, and these are nats. A loss is −ln p; bits are nats / ln 2."
+)
+def without_minus_in_nats(chances, tokens):
+    return chances[tokens].log().mean()
+
+
+@loss_in_bits.mistake("nats are divided by 2. A nat is 1 / ln 2 bits: divide by ln 2.")
+def divided_by_2(chances, tokens):
+    return -chances[tokens].log().mean() / 2
 
 
 @loss_in_bits.mistake("this is one loss a token. Their mean is wanted.")

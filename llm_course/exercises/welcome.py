@@ -193,7 +193,7 @@ fourth_writer = Question(
     options={
         "a": (
             "above 3.3",
-            "That is the loss of C, which sees nothing. One that sees more is surprised less.",
+            "That is the loss of C, which sees nothing. Two characters tell more than none.",
         ),
         "b": (
             "between 2.5 and 3.3",
@@ -205,7 +205,7 @@ fourth_writer = Question(
         ),
         "d": (
             "below 1.7",
-            "B sees four characters and has 1.7. Two of these four cannot tell more than all of them.",
+            "B sees four characters and has 1.7. Two of them will hardly tell more than all four.",
         ),
     },
     right="c",
