@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,9 +10,11 @@ from torch import nn
 
 from llm_course.models.bigram import BigramConfig, BigramLM
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
+from llm_course.models.modern_transformer import ModernConfig, ModernTransformer
 from llm_course.models.multi_head_attention import MultiHeadConfig, MultiHeadLM
 from llm_course.models.single_block_transformer import BlockConfig, SingleBlockTransformer
 from llm_course.models.single_head_attention import SingleHeadConfig, SingleHeadLM
+from llm_course.optimizers import fastest_dtype
 from llm_course.training import TrainConfig
 
 
@@ -48,7 +51,34 @@ RECIPES = {
             eval_windows=500,
         ),
     ),
+    "modern": Recipe(
+        ModernTransformer,
+        ModernConfig,
+        TrainConfig(
+            steps=1500,
+            batch_size=24,
+            learning_rate=0.015,
+            decay=True,
+            muon_rate=0.03,
+            eval_every=150,
+            eval_windows=500,
+        ),
+    ),
+    "sprint": Recipe(  # as good as can be had in five seconds
+        ModernTransformer,
+        partial(ModernConfig, n_layer=3),
+        TrainConfig(
+            steps=150,
+            batch_size=24,
+            learning_rate=0.03,
+            decay=True,
+            muon_rate=0.06,
+            eval_every=50,
+            eval_windows=500,
+        ),
+    ),
 }
+LADDER = ("bigram", "single-head", "multi-head", "block", "decoder")  # Part I, rung by rung
 
 
 def build(name: str, vocab_size: int, seed: int = 0) -> nn.Module:
@@ -56,4 +86,7 @@ def build(name: str, vocab_size: int, seed: int = 0) -> nn.Module:
     recipe = RECIPES[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return recipe.model(recipe.config(vocab_size=vocab_size))
+        model = recipe.model(recipe.config(vocab_size=vocab_size))
+    if isinstance(model, ModernTransformer):
+        model.training_dtype = fastest_dtype(torch.device("cpu"))
+    return model

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from llm_course.data import Split, get_batch
 from llm_course.evaluation import count_windows, evaluate
+from llm_course.optimizers import make_optimizers
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class TrainConfig:
 
     `warmup_steps`: the learning rate climbs to its full value in so many steps. `decay`: from there it
     falls on a straight line, to 0 after the last step. `max_grad_norm`: a longer gradient is shortened
-    to this length. `eval_every` counts steps.
+    to this length. `muon_rate`: Muon moves the blocks' matrices at it. `eval_every` counts steps.
     """
 
     steps: int = 1000
@@ -29,6 +30,7 @@ class TrainConfig:
     warmup_steps: int = 0
     decay: bool = False
     max_grad_norm: float | None = None
+    muon_rate: float | None = None
     eval_every: int = 100
     eval_windows: int | None = None  # None: every window of the validation tokens
     seed: int = 0
@@ -40,8 +42,9 @@ class TrainConfig:
         for name in ("weight_decay", "warmup_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm must be above 0, and is {self.max_grad_norm}")
+        for name in ("max_grad_norm", "muon_rate"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, and is {getattr(self, name)}")
         if self.eval_windows is not None and self.eval_windows < 1:
             raise ValueError(f"eval_windows must be at least 1, and is {self.eval_windows}")
 
@@ -82,28 +85,27 @@ def train(
     rewrites itself, or in a log file a line an evaluation.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,  # all parameters in one pass: the same numbers in less time
-    )
+    rates = config.learning_rate, config.muon_rate
+    optimizers = make_optimizers(model, *rates, config.weight_decay)
     history, seconds = History(), 0.0
     _measure(model, data, config, history, 0, seconds, callback)
     model.train()
     for step in (progress := _progress_bar(config.steps)):
         started = time.perf_counter()
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(step)
+        share = config.learning_rate_at(step) / config.learning_rate
+        for optimizer, rate in zip(optimizers, rates, strict=False):
+            optimizer.param_groups[0]["lr"] = share * rate
         inputs, targets = get_batch(
             data.train, config.batch_size, model.config.context_length, generator
         )
         _, loss = model(inputs, targets)
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()
         if config.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         seconds += time.perf_counter() - started
         if step % config.eval_every == 0 or step == config.steps:
             _measure(model, data, config, history, step, seconds, callback)

@@ -1,7 +1,7 @@
 import math
 
 from llm_course.data import Corpus
-from llm_course.recipes import RECIPES
+from llm_course.recipes import LADDER
 from llm_course.scoreboard import Row, Scoreboard, load_recorded, scoreboard_before
 
 
@@ -27,7 +27,7 @@ def test_the_recorded_one_holds_every_table_and_rung():
     board, made = load_recorded()
     models = [row.model for row in board.rows]
     assert models[:8] == [f"{order}-gram table" for order in range(1, 9)]
-    assert models[8:] == list(RECIPES)
+    assert models[8:] == list(LADDER)
     assert set(made) == {"command", "commit", "date", "machine", "corpus"}
     assert all(0 < row.loss < math.log(65) for row in board.rows)
 

@@ -159,6 +159,7 @@ ROOMS = [  # each may import from those above it, and only from those
     {"models.multi_head_attention"},
     {"models.single_block_transformer"},
     {"models.decoder_transformer", "models.block_variants"},
+    {"models.modern_transformer", "optimizers"},
     {"evaluation", "kv_cache"},
     {"generation", "recording"},
     {"training"},

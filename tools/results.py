@@ -35,7 +35,7 @@ from llm_course.models.block_variants import (
 )
 from llm_course.models.ngram import NgramTable
 from llm_course.models.single_block_transformer import BlockConfig, TransformerBlock
-from llm_course.recipes import RECIPES, build
+from llm_course.recipes import LADDER, RECIPES, build
 from llm_course.recorded import RESULTS
 from llm_course.scoreboard import Scoreboard
 from llm_course.tokenizers import CharTokenizer
@@ -54,9 +54,9 @@ def scoreboard(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> R
         seconds = time.perf_counter() - started
         loss = evaluate(table, data.val)
         board.add(f"{order}-gram table", loss, parameters=table.n_counts, seconds=seconds)
-    for name, recipe in RECIPES.items():
+    for name in LADDER:
         model = build(name, tokenizer.vocab_size)
-        seconds = train(model, data, recipe.training).seconds[-1]
+        seconds = train(model, data, RECIPES[name].training).seconds[-1]
         n_parameters = sum(parameter.numel() for parameter in model.parameters())
         loss = evaluate(model, data.val)
         board.add(name, loss, parameters=n_parameters, seconds=seconds)
