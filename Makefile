@@ -15,7 +15,7 @@ ifneq ($(shell $(BIN)/python --version >/dev/null 2>&1 && cat $(INSTALLED) 2>/de
 $(shell rm -f $(INSTALLED))
 endif
 
-.PHONY: help lab test test-offline check unit lint format course notebooks results clean
+.PHONY: help lab test test-offline check unit lint format course notebooks results bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -50,6 +50,9 @@ notebooks: $(INSTALLED)  ## for authors: execute and save the notebooks (NOTEBOO
 
 results: $(INSTALLED)  ## for authors: measure what results/ records (RESULTS=scoreboard for a part)
 	$(BIN)/python tools/results.py $(RESULTS)
+
+bench: $(INSTALLED)  ## measure how fast the course is (PARTS="machine generation" for some)
+	$(BIN)/python tools/bench.py $(PARTS)
 
 clean:  ## remove what was installed and built; your copies and your runs stay
 	rm -rf $(VENV) _build .pytest_cache .ruff_cache *.egg-info

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from llm_course.models.multi_head_attention import MultiHeadAttention
-from llm_course.models.single_block_transformer import FeedForward, LayerNorm, TransformerBlock
+from llm_course.models.single_block_transformer import FeedForward, TransformerBlock
 
 MOST_ROWS, LARGE = 4, 2**18  # measured on two cores: beyond, or below, PyTorch's own way is faster
 
@@ -59,11 +59,11 @@ class KVCache:
         x = self.model.token_embedding(tokens) + self.model.position_embedding(places)
         for block, keys, values in zip(self.model.blocks, self.keys, self.values, strict=True):
             kept = keys[:, :, :end], values[:, :, :end]
-            x = x + _attend(block.attention, _normalised(block.norm1, x), *kept, places, is_visible)
-            wider = F.relu(_product(block.feed_forward.wider, _normalised(block.norm2, x)))
+            x = x + _attend(block.attention, block.norm1(x), *kept, places, is_visible)
+            wider = F.relu(_product(block.feed_forward.wider, block.norm2(x)))
             x = x + _product(block.feed_forward.back, wider)
         self.lengths = [length + n for length, n in zip(self.lengths, counts, strict=True)]
-        return _product(self.model.output, _normalised(self.model.norm, x))
+        return _product(self.model.output, self.model.norm(x))
 
 
 def _attend(
@@ -84,11 +84,6 @@ def _attend(
     values.scatter_(2, at, v)
     attended = F.scaled_dot_product_attention(q, keys, values, attn_mask=is_visible)
     return _product(attention.output, attended.transpose(1, 2).flatten(2))
-
-
-def _normalised(norm: LayerNorm, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
-    """Return norm(x), by PyTorch's own: for a single place, one operation costs less than six."""
-    return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
 
 
 def _product(layer: nn.Linear, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T O"]:
@@ -116,6 +111,5 @@ def can_cache(model: nn.Module) -> bool:
         type(block) is TransformerBlock
         and type(block.attention) is MultiHeadAttention
         and type(block.feed_forward) is FeedForward
-        and type(block.norm1) is type(block.norm2) is type(model.norm) is LayerNorm
         for block in blocks
     )

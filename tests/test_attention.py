@@ -159,6 +159,13 @@ def test_layer_norm_is_the_librarys():
     )
 
 
+def test_layer_norm_is_its_formula():
+    norm = LayerNorm(9).double()
+    norm.weight.data, norm.bias.data = draw(9), draw(9)
+    x = 5 * draw(2, 7, 9) + 3
+    torch.testing.assert_close(norm(x), norm.by_formula(x), rtol=0, atol=1e-12)
+
+
 def library_block(ours):
     theirs = nn.TransformerEncoderLayer(12, 3, 48, dropout=0.0, norm_first=True, batch_first=True)
     theirs = theirs.double()

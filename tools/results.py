@@ -180,7 +180,7 @@ def main() -> int:
     tokenizer = CharTokenizer(corpus.text)
     data = split(tokenizer.encode(corpus.text))
     for name in names:
-        made = _made(f"make results RESULTS={name}", corpus.name)
+        made = made_by(f"make results RESULTS={name}", corpus.name)
         rows = list(MEASUREMENTS[name](data, tokenizer, made))
         RESULTS.mkdir(exist_ok=True)
         recorded = json.dumps({"made": made, "rows": rows}, indent=1, allow_nan=False)
@@ -188,7 +188,8 @@ def main() -> int:
     return 0
 
 
-def _made(command: str, corpus_name: str) -> dict[str, str]:
+def made_by(command: str, corpus_name: str) -> dict[str, str]:
+    """Return what is written down beside every measurement."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         cwd=ROOT,
