@@ -169,10 +169,11 @@ def _by_transformers(prompt: torch.Tensor) -> Rows:
         print("transformers is not installed: GPT-2's shape was not held against it", flush=True)
         return
     model = GPT2LMHeadModel(GPT2Config()).eval()
+    mask = torch.ones_like(prompt)
     options = {"max_new_tokens": 256, "min_new_tokens": 256, "do_sample": True, "pad_token_id": 0}
     with evaluating(model):
         rates = [
-            256 / seconds_of(lambda: model.generate(prompt, torch.ones_like(prompt), **options))
+            256 / seconds_of(lambda: model.generate(prompt, attention_mask=mask, **options))
             for _ in range(REPEATS)
         ]
     yield spread("GPT-2 by transformers, with its cache", "tokens/s", rates)
