@@ -163,6 +163,7 @@ ROOMS = [  # each may import from those above it, and only from those
     {"evaluation", "kv_cache"},
     {"generation", "recording"},
     {"training"},
+    {"models.modern_variants"},
     {"plots", "notebook", "recipes", "scoreboard"},
     {"checkpoint", "attention_view"},
     {

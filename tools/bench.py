@@ -1,7 +1,8 @@
 """Measure how fast the course is: `make bench`, on Tiny Shakespeare, with nothing else running.
 
 python tools/bench.py             everything (about fifteen minutes on two cores)
-python tools/bench.py PART …      only: machine, throughput, training, precision, generation, counting
+python tools/bench.py PART …      only: machine, throughput, training, precision, generation, counting,
+                                  notebooks
 
 Prints a table and writes results/bench.json; parts that were not run keep what stands there. Generation
 is held against `transformers` where that is installed (pip install transformers).
@@ -28,6 +29,7 @@ from llm_course.optimizers import fastest_dtype
 from llm_course.recipes import RECIPES, build
 from llm_course.tokenizers import CharTokenizer
 from llm_course.training import train
+from notebooks import NOTEBOOKS, execute  # beside this file
 from results import ROOT, made_by  # beside this file
 
 REPEATS = 3
@@ -56,12 +58,16 @@ def spread(what: str, unit: str, values: list[float]) -> dict[str, Any]:
 def machine(data: Split, vocab_size: int) -> Rows:
     """Measure what the machine can do: matrix products, and reading memory."""
     for dtype in (torch.float32, torch.bfloat16):
-        x = torch.randn(1024, 1024).to(dtype)
-        rates = [2 * 1024**3 / seconds_of(lambda x=x: x @ x) / 1e9 for _ in range(20)][5:]
-        yield spread(f"matrix product, {str(dtype)[6:]}", "GFLOP/s", rates)
+        yield spread(f"matrix product, {str(dtype)[6:]}", "GFLOP/s", _peak(dtype))
     numbers = torch.randn(100_000_000)
     rates = [0.4 / seconds_of(numbers.sum) for _ in range(8)][2:]
     yield spread("reading memory", "GB/s", rates)
+
+
+def _peak(dtype: torch.dtype) -> list[float]:
+    """Return how many GFLOP/s products of 1024 × 1024 matrices run at."""
+    x = torch.randn(1024, 1024).to(dtype)
+    return [2 * 1024**3 / seconds_of(lambda: x @ x) / 1e9 for _ in range(20)][5:]
 
 
 def throughput(data: Split, vocab_size: int) -> Rows:
@@ -84,8 +90,13 @@ def throughput(data: Split, vocab_size: int) -> Rows:
             rate = batch[0].numel() / seconds_of(step)
             if repeat >= 5:
                 rates[name].append(rate)
+    C, L, T = 128, 4, 64  # three times the forward pass of notebook 06, in each of the three
+    flops = 3 * (2 * (L * 12 * C**2 + C * vocab_size) + 4 * L * T * C)
+    peak = median(_peak(torch.float32))
     for name, values in rates.items():
         yield spread(f"forward and backward, {name}", "tokens/s", values)
+        shares = [100 * flops * rate / 1e9 / peak for rate in values]
+        yield spread(f"the same, of the float32 peak, {name}", "%", shares)
 
 
 def training(data: Split, vocab_size: int) -> Rows:
@@ -185,6 +196,15 @@ def counting(data: Split, vocab_size: int) -> Rows:
     yield spread("counting tables of orders 1 to 8", "s", [seconds_of(tables) for _ in range(3)])
 
 
+def notebooks(data: Split, vocab_size: int) -> Rows:
+    """Execute every notebook once."""
+    for path in NOTEBOOKS:
+        _, seconds, problem = execute(path)
+        if problem:
+            raise RuntimeError(f"{path.name} failed: {problem}")
+        yield spread(path.stem, "s", [seconds])
+
+
 PARTS = {
     "machine": machine,
     "throughput": throughput,
@@ -192,6 +212,7 @@ PARTS = {
     "precision": precision,
     "generation": generation,
     "counting": counting,
+    "notebooks": notebooks,
 }
 
 

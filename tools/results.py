@@ -1,7 +1,7 @@
 """Measure what results/ records: `make results`, on Tiny Shakespeare, with nothing else running.
 
 python tools/results.py                 everything (about half an hour on two cores)
-python tools/results.py scoreboard …    only what is named: scoreboard, counting, decoder, blocks
+python tools/results.py scoreboard …    only what is named: scoreboard, counting, decoder, blocks, speedrun
 """
 
 import argparse
@@ -33,6 +33,7 @@ from llm_course.models.block_variants import (
     PostNormBlock,
     with_blocks,
 )
+from llm_course.models.modern_variants import IDEAS
 from llm_course.models.ngram import NgramTable
 from llm_course.models.single_block_transformer import BlockConfig, TransformerBlock
 from llm_course.recipes import LADDER, RECIPES, build
@@ -154,11 +155,28 @@ def blocks(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows:
         yield row
 
 
+def speedrun(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows:
+    """Put the modern ideas in, one after the other, and train each stage as the sprint is trained."""
+    recipe = RECIPES["sprint"].training
+    for stage, name in enumerate(IDEAS):
+        for seed in range(3):
+            model = build("sprint", tokenizer.vocab_size, seed)
+            config = replace(recipe, seed=seed, eval_every=10, eval_windows=300)
+            for take_out in list(IDEAS.values())[stage + 1 :]:
+                config = take_out(model, config)
+            history = train(model, data, config)
+            row = {"stage": stage, "with": name, "seed": seed, "loss": evaluate(model, data.val)}
+            row |= {"seconds": history.seconds[-1]}
+            print(row, flush=True)
+            yield row | {"curve seconds": history.seconds, "curve loss": history.val_loss}
+
+
 MEASUREMENTS: dict[str, Callable[[Split, CharTokenizer, dict[str, str]], Rows]] = {
     "scoreboard": scoreboard,
     "counting": counting,
     "decoder": decoder,
     "blocks": blocks,
+    "speedrun": speedrun,
 }
 
 

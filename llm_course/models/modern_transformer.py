@@ -1,7 +1,4 @@
-"""The decoder with what was found since GPT-2 and pays at this size.
-
-RMSNorm, no biases, rotary positions, normalised queries and keys, ReLU², and parts that first add nothing.
-"""
+"""The decoder with what was found since GPT-2 and pays at this size (one by one: `modern_variants`)."""
 
 from dataclasses import dataclass
 
@@ -14,6 +11,7 @@ from llm_course.models.decoder_transformer import DecoderConfig
 from llm_course.models.single_head_attention import future_mask
 
 ATTENTION_SCALE = 0.3  # in place of 1 / √D, for queries and keys that all have the length √D
+Rotation = Float[Tensor, "2 T 1 1 half"]  # cosine and sine, for every place and every pair
 LONGEST = 100.0  # the slowest pair of numbers turns by about 1 / LONGEST radians a place
 
 
@@ -48,7 +46,12 @@ def rms_norm(x: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:
     return F.rms_norm(x, x.shape[-1:], eps=1e-6)
 
 
-def rotations(context_length: int, width: int) -> Float[Tensor, "2 T 1 1 half"]:
+def relu_squared(x: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:
+    """Cut off below 0, and square. So and others, "Primer" (2021)."""
+    return F.relu(x).square()
+
+
+def rotations(context_length: int, width: int) -> Rotation:
     """Return cosine and sine of how far each pair of numbers is turned at each place.
 
     The first pair turns by 1 radian a place, the last by about 1 / LONGEST. Su and others (2021), RoPE.
@@ -65,54 +68,51 @@ class ModernAttention(nn.Module):
     def __init__(self, n_embd: int, n_head: int) -> None:
         super().__init__()
         self.n_head = n_head
+        self.normalise, self.scale = rms_norm, ATTENTION_SCALE
         self.query_key_value = Linear(n_embd, 3 * n_embd)
         self.output = Linear(n_embd, n_embd, zero=True)
 
     def heads(
-        self, x: Float[Tensor, "B T C"], rotation: Float[Tensor, "2 T 1 1 half"]
+        self, x: Float[Tensor, "B T C"], rotation: Rotation
     ) -> list[Float[Tensor, "B H T D"]]:
         """Return queries, keys and values; in float32 at least, in which attention is fastest."""
         precise = torch.promote_types(x.dtype, torch.float32)
         parts = self.query_key_value(x).unflatten(-1, (3, self.n_head, -1)).to(precise)
-        first, second = rms_norm(parts[:, :, :2]).chunk(2, dim=-1)  # the pairs of queries and keys
-        cos, sin = rotation
+        (cos, sin), pairs = rotation, self.normalise(parts[:, :, :2]).chunk(2, dim=-1)
+        first, second = pairs  # numbers of queries and keys; each pair is turned
         turned = torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
         q, k = turned.unbind(dim=2)
         return [part.transpose(1, 2) for part in (q, k, parts[:, :, 2])]
 
     def attention_weights(
-        self, x: Float[Tensor, "B T C"], rotation: Float[Tensor, "2 T 1 1 half"]
+        self, x: Float[Tensor, "B T C"], rotation: Rotation
     ) -> Float[Tensor, "B H T T"]:
         """Return how much each place (row) takes from each (column), per head; each row sums to 1."""
         q, k, _ = self.heads(x, rotation)
-        scores = ATTENTION_SCALE * q @ k.transpose(-2, -1)
+        scores = self.scale * q @ k.transpose(-2, -1)
         return scores.masked_fill(future_mask(x.shape[1], x.device), -torch.inf).softmax(dim=-1)
 
-    def forward(
-        self, x: Float[Tensor, "B T C"], rotation: Float[Tensor, "2 T 1 1 half"]
-    ) -> Float[Tensor, "B T C"]:
+    def forward(self, x: Float[Tensor, "B T C"], rotation: Rotation) -> Float[Tensor, "B T C"]:
         """Return `attention_weights` @ values of all heads side by side, mixed by the output layer."""
         q, k, v = self.heads(x, rotation)
-        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=ATTENTION_SCALE)
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
         return self.output(attended.transpose(1, 2).flatten(2).to(x.dtype))
 
 
 class ModernBlock(nn.Module):
-    """Attention, then thinking at each place, with ReLU² between (So and others, "Primer", 2021)."""
+    """Attention, then thinking at each place; both begin by adding nothing."""
 
     def __init__(self, n_embd: int, n_head: int) -> None:
         super().__init__()
         self.attention = ModernAttention(n_embd, n_head)
+        self.bend = relu_squared
         self.wider = Linear(n_embd, 4 * n_embd)
         self.back = Linear(4 * n_embd, n_embd, zero=True)
 
-    def forward(
-        self, x: Float[Tensor, "B T C"], rotation: Float[Tensor, "2 T 1 1 half"]
-    ) -> Float[Tensor, "B T C"]:
-        """Return x with what attention and feed-forward have to add: at first, nothing."""
+    def forward(self, x: Float[Tensor, "B T C"], rotation: Rotation) -> Float[Tensor, "B T C"]:
+        """Return x with what attention and feed-forward have to add."""
         x = x + self.attention(rms_norm(x), rotation)
-        bent = F.relu(self.wider(rms_norm(x)))
-        return x + self.back(bent * bent)
+        return x + self.back(self.bend(self.wider(rms_norm(x))))
 
 
 class ModernTransformer(nn.Module):
@@ -132,8 +132,8 @@ class ModernTransformer(nn.Module):
             ModernBlock(config.n_embd, config.n_head) for _ in range(config.n_layer)
         )
         self.output = Linear(config.n_embd, config.vocab_size, zero=True)
-        rotation = rotations(config.context_length, config.n_embd // config.n_head)
-        self.register_buffer("rotation", rotation, persistent=False)
+        turns = rotations(config.context_length, config.n_embd // config.n_head)
+        self.register_buffer("rotation", turns, persistent=False)
 
     def forward(
         self, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"] | None = None
