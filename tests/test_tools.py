@@ -184,6 +184,7 @@ ROOMS = [  # each may import from those above it, and only from those
         "exercises.multi_head_attention",
         "exercises.transformer_block",
         "exercises.generation",
+        "exercises.speedrun",
     },
     {"__main__"},
 ]

@@ -17,6 +17,7 @@ from llm_course.exercises import (
     multi_head_attention,
     progress,
     single_head_attention,
+    speedrun,
     text_to_tokens,
     transformer_block,
     welcome,
@@ -33,6 +34,7 @@ NOTEBOOKS = (
     transformer_block,
     decoder_transformer,
     generation,
+    speedrun,
 )
 EXERCISES: dict[str, Exercise | Question] = {
     exercise.name: exercise for notebook in NOTEBOOKS for exercise in notebook.EXERCISES
