@@ -161,6 +161,7 @@ def speedrun(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Row
     for stage, name in enumerate(IDEAS):
         for seed in range(3):
             model = build("sprint", tokenizer.vocab_size, seed)
+            torch.manual_seed(seed)  # for weights that are drawn anew
             config = replace(recipe, seed=seed, eval_every=10, eval_windows=300)
             for take_out in list(IDEAS.values())[stage + 1 :]:
                 config = take_out(model, config)
