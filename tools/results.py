@@ -156,17 +156,22 @@ def blocks(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows:
 
 
 def speedrun(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows:
-    """Put the modern ideas in, one after the other, and train each stage as the sprint is trained."""
-    recipe = RECIPES["sprint"].training
-    for stage, name in enumerate(IDEAS):
+    """Train as the sprint is trained: the modern ideas put in one by one, then all but one of them."""
+    names = list(IDEAS)
+    runs = [("up to", name, names[stage + 1 :]) for stage, name in enumerate(names)]
+    runs += [
+        ("all but", name, [name]) for name in names[1:-1]
+    ]  # the last stage but one is without the last
+    for ideas, name, without in runs:
         for seed in range(3):
             model = build("sprint", tokenizer.vocab_size, seed)
             torch.manual_seed(seed)  # for weights that are drawn anew
-            config = replace(recipe, seed=seed, eval_every=10, eval_windows=300)
-            for take_out in list(IDEAS.values())[stage + 1 :]:
-                config = take_out(model, config)
+            config = RECIPES["sprint"].training
+            config = replace(config, seed=seed, eval_every=10, eval_windows=300)
+            for taken_out in without:
+                config = IDEAS[taken_out](model, config)
             history = train(model, data, config)
-            row = {"stage": stage, "with": name, "seed": seed, "loss": evaluate(model, data.val)}
+            row = {"ideas": ideas, "idea": name, "seed": seed, "loss": evaluate(model, data.val)}
             row |= {"seconds": history.seconds[-1]}
             print(row, flush=True)
             yield row | {"curve seconds": history.seconds, "curve loss": history.val_loss}
