@@ -64,3 +64,16 @@ def test_only_tiny_shakespeare_is_measured(bench, monkeypatch, capsys):
 
 def test_seconds_are_those_of_the_work(bench):
     assert bench.seconds_of(lambda: bench.time.sleep(0.05)) >= 0.05
+
+
+def test_the_gpu_part_runs_on_any_device_and_says_where_there_is_none(bench, monkeypatch, capsys):
+    tokens = torch.randint(7, (300,))
+    data = Split(tokens, tokens[:60])
+    sizes = bench.ModernConfig(7, context_length=8, n_embd=8, n_head=2, n_layer=1, dropout=0.1)
+    training = bench.TrainConfig(steps=2, batch_size=2, muon_rate=0.01)
+    monkeypatch.setattr(bench.ModernTransformer, "compile", lambda self: None)  # needs a C compiler
+    rows = list(bench.gpu(data, 7, "cpu", sizes, training))
+    assert [row["unit"] for row in rows] == ["s", "s", "nats"] * 2
+    assert abs(rows[2]["median"] - torch.tensor(7.0).log()) < 0.5
+    monkeypatch.setattr(bench.torch.cuda, "is_available", lambda: False)
+    assert not list(bench.gpu(data, 7)) and "no CUDA device" in capsys.readouterr().out

@@ -102,8 +102,6 @@ def test_low_precision_is_for_training_only(generator):
 def test_impossible_sizes_are_named():
     with pytest.raises(ValueError, match="must be even, .* and is 3"):
         ModernConfig(11, n_embd=12, n_head=4)
-    with pytest.raises(ValueError, match="no dropout"):
-        ModernConfig(11, dropout=0.1)
 
 
 def test_the_recipes_use_what_they_name():
@@ -111,3 +109,11 @@ def test_the_recipes_use_what_they_name():
         config = RECIPES[name].training
         assert config.muon_rate and config.decay
         assert modern_transformer.ModernTransformer is type(build(name, 65))
+
+
+def test_dropout_acts_in_training_alone(generator):
+    wet = model(dropout=0.5)
+    tokens = torch.randint(11, (2, 8), generator=generator)
+    torch.testing.assert_close(wet(tokens)[0], model()(tokens)[0])
+    wet.train()
+    assert not torch.equal(wet(tokens)[0], wet(tokens)[0])

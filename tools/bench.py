@@ -2,10 +2,11 @@
 
 python tools/bench.py             everything (about fifteen minutes on two cores)
 python tools/bench.py PART …      only: machine, throughput, training, precision, generation, counting,
-                                  notebooks
+                                  gpu, notebooks
 
 Prints a table and writes results/bench.json; parts that were not run keep what stands there. Generation
-is held against `transformers` where that is installed (pip install transformers).
+is held against `transformers` where that is installed (pip install transformers);
+the part gpu needs a CUDA device, and without one says so and measures nothing.
 """
 
 import argparse
@@ -24,11 +25,12 @@ from llm_course.data import Split, get_batch, load_corpus, split
 from llm_course.evaluation import evaluate, evaluating
 from llm_course.generation import generate
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
+from llm_course.models.modern_transformer import ModernConfig, ModernTransformer
 from llm_course.models.ngram import NgramTable
 from llm_course.optimizers import fastest_dtype
 from llm_course.recipes import RECIPES, build
 from llm_course.tokenizers import CharTokenizer
-from llm_course.training import train
+from llm_course.training import TrainConfig, train
 from notebooks import NOTEBOOKS, execute  # beside this file
 from results import ROOT, made_by  # beside this file
 
@@ -196,6 +198,40 @@ def counting(data: Split, vocab_size: int) -> Rows:
     yield spread("counting tables of orders 1 to 8", "s", [seconds_of(tables) for _ in range(3)])
 
 
+# nanoGPT's "baby GPT" (1.4697 after about 3 minutes on an A100), with our parts; not tuned on a GPU yet.
+BABY = {"context_length": 256, "n_embd": 384, "n_head": 6, "n_layer": 6, "dropout": 0.2}
+BABY_TRAINING = TrainConfig(
+    steps=1500, batch_size=64, learning_rate=0.008, decay=True, muon_rate=0.02, eval_every=1500
+)
+
+
+def gpu(
+    data: Split,
+    vocab_size: int,
+    device: str = "cuda",
+    config: ModernConfig | None = None,
+    training: TrainConfig = BABY_TRAINING,
+) -> Rows:
+    """Train the baby GPT on a CUDA device, as it is and compiled; all but the import is in the seconds."""
+    if device == "cuda" and not torch.cuda.is_available():
+        print("  there is no CUDA device: not run", flush=True)
+        return
+    config = config or ModernConfig(vocab_size, **BABY)
+    for how in ("as it is", "compiled"):
+        torch.manual_seed(0)
+        started = time.perf_counter()
+        on_device = Split(data.train.to(device), data.val.to(device))
+        model = ModernTransformer(config).to(device)
+        model.training_dtype = fastest_dtype(torch.device(device))
+        if how == "compiled":
+            model.compile()
+        history = train(model, on_device, training)
+        loss = evaluate(model, on_device.val)
+        yield spread(f"baby GPT, {how}, all", "s", [time.perf_counter() - started])
+        yield spread(f"baby GPT, {how}, steps", "s", [history.seconds[-1]])
+        yield spread(f"baby GPT, {how}", "nats", [loss])
+
+
 def notebooks(data: Split, vocab_size: int) -> Rows:
     """Execute every notebook once."""
     for path in NOTEBOOKS:
@@ -212,6 +248,7 @@ PARTS = {
     "precision": precision,
     "generation": generation,
     "counting": counting,
+    "gpu": gpu,
     "notebooks": notebooks,
 }
 
