@@ -16,8 +16,6 @@ from llm_course.exercises.difference import brief, difference, kind_of
 from llm_course.exercises.exercise import Exercise, Question
 from llm_course.exercises.trial import Outcome, TooLongError, is_untouched, run
 
-N_TRIALS = 3
-
 
 class NotAttemptedError(RuntimeError):
     """Raised for an untouched exercise where LLM_COURSE_STRICT=1 asks for it."""
@@ -52,7 +50,7 @@ def examine(exercise: Exercise, attempt: Any, seed: int | None = None) -> Result
         generator.seed()
     else:
         generator.manual_seed(seed)
-    trials = [exercise.draw(generator, trial) for trial in range(N_TRIALS)]
+    trials = exercise.draw(generator)
     if problem := _wrong_arguments(attempt, exercise, trials[0]):
         return Result(False, problem)
     outcomes = []

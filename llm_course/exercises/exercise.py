@@ -44,10 +44,10 @@ class Exercise:
     causal: bool = False
     mistakes: list[Mistake] = field(default_factory=list)
 
-    def draw(self, generator: torch.Generator, trial: int) -> tuple[Any, ...]:
-        """Return the arguments of a trial."""
+    def draw(self, generator: torch.Generator) -> list[tuple[Any, ...]]:
+        """Return the arguments of the trials: three, and each way to draw them at least once."""
         draws = self.inputs if isinstance(self.inputs, tuple) else (self.inputs,)
-        return draws[trial % len(draws)](generator)
+        return [draws[n % len(draws)](generator) for n in range(max(3, len(draws)))]
 
     def mistake(self, hint: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Add the decorated function as a mistake that gets this hint."""

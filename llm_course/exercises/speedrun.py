@@ -1,5 +1,6 @@
 """Exercises of notebook 12: the modern ideas, and who is faster."""
 
+import bisect
 import math
 
 import torch
@@ -51,6 +52,13 @@ def without_root(x, eps):
     return x / ((x**2).mean(dim=-1, keepdim=True) + eps)
 
 
+@root_mean_square.mistake(
+    "this divides by the length of x, the root of the *sum* of squares. Take their mean."
+)
+def by_norm(x, eps):
+    return x / x.norm(dim=-1, keepdim=True)
+
+
 @root_mean_square.mistake("the squares are added up. Take their mean.")
 def by_length(x, eps):
     return x / ((x**2).sum(dim=-1, keepdim=True) + eps).sqrt()
@@ -74,6 +82,20 @@ def eps_outside(x, eps):
 @root_mean_square.mistake("ε is not used.")
 def without_eps(x, eps):
     return _root_mean_square(x, 0.0)
+
+
+@root_mean_square.mistake(
+    "this divides by `std`, which takes the mean off first, and divides by C − 1. Square x as it is."
+)
+def by_std(x, eps):
+    return x / x.std(dim=-1, keepdim=True)
+
+
+@root_mean_square.mistake(
+    "the mean is taken before the square, so that signs cancel: square first."
+)
+def mean_before_square(x, eps):
+    return x / (x.mean(dim=-1, keepdim=True) ** 2 + eps).sqrt()
 
 
 # --- turn ---------------------------------------------------------------------------------------------
@@ -134,6 +156,17 @@ def wrong_order(first, second, angle):
     return _turn(first, second, angle)[::-1]
 
 
+@turn.mistake("`math.cos` takes one number. A tensor has a cosine for each: angle.cos().")
+def by_math(first, second, angle):
+    return first * math.cos(angle) - second * math.sin(angle), first
+
+
+@turn.mistake("in the second one, cosine and sine change places: first · sin + second · cos.")
+def second_as_first(first, second, angle):
+    cos, sin = angle.cos(), angle.sin()
+    return first * cos - second * sin, first * cos + second * sin
+
+
 # --- seconds_to ---------------------------------------------------------------------------------------
 
 
@@ -146,15 +179,15 @@ def _seconds_to(seconds: list[float], losses: list[float], target: float) -> flo
 
 def _curve(generator: torch.Generator) -> tuple[list[float], list[float]]:
     n = int(torch.randint(12, 18, (), generator=generator))
-    seconds = torch.rand(n, generator=generator).cumsum(0)
-    return seconds.tolist(), (2.5 - torch.arange(n) / 20).tolist()
+    seconds = (0.1 + torch.rand(n, generator=generator)).cumsum(0)
+    return [0.0, *seconds.tolist()[1:]], (2.5 - torch.arange(n) / 20).tolist()
 
 
 def _reached(generator: torch.Generator) -> tuple[list[float], list[float], float]:
     """Return a curve that reaches the target, loses it, and comes lower later."""
     seconds, losses = _curve(generator)
     target = losses[4]
-    losses[6] = target + 0.05
+    losses[5:10] = [target + 0.05] * 5
     return seconds, losses, target
 
 
@@ -163,13 +196,28 @@ def _never(generator: torch.Generator) -> tuple[list[float], list[float], float]
     return seconds, losses, losses[-1] - 0.3
 
 
+def _between(generator: torch.Generator) -> tuple[list[float], list[float], float]:
+    """Return a curve that jumps over the target, comes back, and passes it again."""
+    seconds, losses = _curve(generator)
+    target = losses[4] - 0.01  # nearer to the one above it
+    losses[7] = target + 0.05
+    return seconds, losses, target
+
+
+def _at_once(generator: torch.Generator) -> tuple[list[float], list[float], float]:
+    """Return a curve that begins at the target, after 0 seconds."""
+    seconds, losses = _curve(generator)
+    losses[5] = losses[0] + 0.05
+    return seconds, losses, losses[0]
+
+
 seconds_to = Exercise(
     name="seconds_to",
     notebook=NOTEBOOK,
     minutes=5,
     difficulty=2,
     reference=_seconds_to,
-    inputs=(_reached, _never),
+    inputs=(_reached, _never, _between, _at_once),
     hint="Go through both lists together; the first loss that is not above the target decides. Below the "
     "loop: return math.inf.",
 )
@@ -199,7 +247,7 @@ def time_of_the_least(seconds, losses, target):
     "this is the time from which on the loss *stays* below the target. The first time at it decides."
 )
 def for_good(seconds, losses, target):
-    above = [i for i, loss in enumerate(losses) if loss > target]
+    above = [-1] + [i for i, loss in enumerate(losses) if loss > target]
     return seconds[above[-1] + 1] if above[-1] + 1 < len(seconds) else math.inf
 
 
@@ -208,6 +256,45 @@ def for_good(seconds, losses, target):
 )
 def first_above(seconds, losses, target):
     return next((t for t, loss in zip(seconds, losses, strict=True) if loss > target), math.inf)
+
+
+@seconds_to.mistake(
+    "only a loss *equal* to the target counts here. One below it has reached it, too: <=, not ==."
+)
+def only_equal(seconds, losses, target):
+    return next((t for t, loss in zip(seconds, losses, strict=True) if loss == target), math.inf)
+
+
+@seconds_to.mistake(
+    "this is when the loss is *nearest* to the target. It may still be above it then."
+)
+def nearest(seconds, losses, target):
+    if min(losses) > target:
+        return math.inf
+    return seconds[min(range(len(losses)), key=lambda i: abs(losses[i] - target))]
+
+
+@seconds_to.mistake(
+    "a time of 0.0 seconds is lost: in `… or math.inf`, 0.0 counts as nothing. Ask for `is None`."
+)
+def zero_is_nothing(seconds, losses, target):
+    return (
+        next((t for t, loss in zip(seconds, losses, strict=True) if loss <= target), None)
+        or math.inf
+    )
+
+
+@seconds_to.mistake("the first measurement is left out. It may be at the target already.")
+def without_the_first(seconds, losses, target):
+    return _seconds_to(seconds[1:], losses[1:], target)
+
+
+@seconds_to.mistake(
+    "this searches as if the losses only fell. They may rise again: go through them one by one."
+)
+def by_halving(seconds, losses, target):
+    i = bisect.bisect_left(losses, -target, key=lambda loss: -loss)
+    return seconds[i] if i < len(seconds) else math.inf
 
 
 # --- questions ----------------------------------------------------------------------------------------
@@ -228,7 +315,7 @@ does_it_pay = Question(
         ),
         "c": (
             "it must be given three quarters of the steps, and compared again, with several seeds",
-            "Equal time is what counts, and 0.02 is no more than seeds can make.",
+            "Equal time is what counts; and with one seed each, 0.02 may be chance.",
         ),
         "d": (
             "yes, if it is in many papers",
