@@ -6,11 +6,10 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from llm_course.checkpoint import (
     Checkpoint,
-    CheckpointError,
-    check_place,
     load_checkpoint,
     load_pretrained,
     save_checkpoint,
@@ -22,14 +21,18 @@ from llm_course.generation import generate_text, stream_texts
 from llm_course.recipes import RECIPES, build
 from llm_course.sampling import Sampling
 from llm_course.scoreboard import load_recorded
+from llm_course.tensor_file import CheckpointError, check_place, previous
 from llm_course.tokenizers import CharTokenizer
-from llm_course.training import train
+from llm_course.training import DivergedError, train
 
 RUNS = Path("runs")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit status; errors are one line on stderr, never a traceback."""
+    """Run one command and return its exit status; errors are one line on stderr, never a traceback.
+
+    0: done; 1: whoever read the output has left; 2: something asked for cannot be done; 130: stopped.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
@@ -43,9 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (CorpusError, CheckpointError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except (CorpusError, CheckpointError, DivergedError, OSError, ValueError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -70,6 +73,7 @@ def _train(options: argparse.Namespace) -> None:
     name = re.sub(r"\W+", "-", corpus.name.lower()).strip("-")
     path = options.out or RUNS / f"{options.model}-{name}.safetensors"
     check_place(path)
+    unfinished = path.with_suffix(".training")
     model = build(options.model, tokenizer.vocab_size, options.seed)
     config = replace(RECIPES[options.model].training, seed=options.seed)
     if options.steps is not None:
@@ -77,10 +81,17 @@ def _train(options: argparse.Namespace) -> None:
     print(f"{corpus.name}: {len(corpus.text):,} characters, {tokenizer.vocab_size} different ones")
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{options.model}: {n_parameters:,} parameters, {config.steps:,} steps")
-    history = train(model, data, config)
+    history = train(model, data, config, checkpoint=unfinished, resume=options.resume)
+    if history.steps[-1] < config.steps:
+        print(f"{unfinished} keeps it; the same command with --resume goes on", file=sys.stderr)
+        raise KeyboardInterrupt
     loss = evaluate(model, data.val)  # along training, part of the windows may be enough
     about = {"corpus": corpus.name, "loss": f"{loss:.4f}", "steps": str(config.steps)}
-    save_checkpoint(path, options.model, model, tokenizer, about)
+    if path.exists():
+        note(f"{path} was there already, and is kept as {previous(path).name}.")
+    save_checkpoint(path, options.model, model, tokenizer, about, keep_previous=True)
+    for file in (unfinished, previous(unfinished)):
+        file.unlink(missing_ok=True)
     print(f"validation loss {_measured(loss)}, after {history.seconds[-1]:.1f} s of training")
     print(f"saved as {path}\n\nA sample:")
     prompt = _line_end(tokenizer)
@@ -141,8 +152,15 @@ def _measured(loss: float) -> str:
     )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all errors here do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m llm_course",
         description="Large Language Models from Scratch: what the notebooks do, without a notebook.",
         epilog="Begin with: python -m llm_course train bigram",
@@ -161,6 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     trainer.add_argument("model", choices=sorted(RECIPES), help="which rung of the ladder")
     trainer.add_argument(
         "--steps", type=_at_least(1), help="training steps (default: the course's)"
+    )
+    trainer.add_argument(
+        "--resume", action="store_true", help="go on with a training that was interrupted"
     )
     trainer.add_argument(
         "--out", type=Path, metavar="FILE", help="where to save (default: in runs/)"

@@ -1,26 +1,20 @@
 """Saving a trained model with its tokenizer, and loading it again, from files that nobody need trust."""
 
-import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import nn
 
 from llm_course.recipes import RECIPES
+from llm_course.tensor_file import CheckpointError, read, write
 from llm_course.tokenizers import CharTokenizer
 
 # The decoder that ships with the course; README.md beside it says how it was trained.
 PRETRAINED = Path(__file__).parent / "pretrained" / "decoder.safetensors"
-
-
-class CheckpointError(RuntimeError):
-    """A model file that cannot be used; the message names the file, the reason and the remedy."""
 
 
 class Checkpoint(NamedTuple):
@@ -39,11 +33,13 @@ def save_checkpoint(
     about: dict[str, str],
     *,
     dtype: torch.dtype = torch.float32,
+    keep_previous: bool = False,
 ) -> None:
     """Write the weights (safetensors) with the recipe's name, the sizes, the characters and `about`.
 
-    The file appears whole or not at all. In float16 it is half as large, and the weights are rounded to
-    about three digits. Raises CheckpointError when it cannot be written.
+    The file appears whole or not at all; with `keep_previous`, one that stood there stays beside it. In
+    float16 it is half as large, and the weights are rounded to about three digits. Raises CheckpointError
+    when it cannot be written.
     """
     header = {
         "recipe": name,
@@ -51,38 +47,8 @@ def save_checkpoint(
         "characters": "".join(tokenizer.characters),
         "about": json.dumps(about),
     }
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        weights = {key: value.to(dtype) for key, value in model.state_dict().items()}
-        partial.write_bytes(save(weights, metadata=header))
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"{path} could not be written: {error.strerror or error}. "
-            "Choose another place with --out."
-        ) from error
-
-
-def check_place(path: str | Path) -> None:
-    """Raise CheckpointError unless a model can be saved at `path`, to know it before training."""
-    path, reason = Path(path), ""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        reason = "what stands there is not a plain file"
-    else:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with NamedTemporaryFile(dir=path.parent):
-                pass
-        except OSError as error:
-            reason = error.strerror or str(error)
-    if reason:
-        raise CheckpointError(
-            f"{path} could not be written: {reason}. Choose another place with --out."
-        )
+    weights = {key: value.to(dtype) for key, value in model.state_dict().items()}
+    write(Path(path), "model", weights, header, keep_previous=keep_previous)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -93,13 +59,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"There is no model file {path}. Train one: `python -m llm_course train bigram`."
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        header, weights = read(path, "model")
         recipe = RECIPES[header["recipe"]]
         config = recipe.config(**json.loads(header["config"]))
-        if weights["token_embedding.weight"].shape != (config.vocab_size, config.n_embd):
-            raise ValueError("its weights are not of the sizes that its header names")
+        _check_sizes(recipe.model, config, weights)
         model = recipe.model(config)
         model.load_state_dict(weights)
         tokenizer = CharTokenizer(header["characters"])
@@ -111,7 +74,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         if not isinstance(about, dict) or not isinstance(about.get("corpus"), str):
             raise ValueError("its header does not say what the model was trained on")
         return Checkpoint(model, tokenizer, about)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         if isinstance(error, KeyError):
             reason = f"its header has no valid {reason}"
@@ -119,6 +82,26 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{path} is not a model of this course, or is damaged: {reason}. "
             "Train it again: `python -m llm_course train bigram`."
         ) from error
+
+
+def _check_sizes(
+    model: Callable[[Any], nn.Module], config: Any, weights: dict[str, torch.Tensor]
+) -> None:
+    """Raise ValueError unless the weights are those of such a model, before any memory is taken for it."""
+    if getattr(config, "n_layer", 1) > len(weights):
+        raise ValueError(f"{config.n_layer} layers are named, and {len(weights)} tensors are there")
+    with torch.device("meta"):  # shapes alone
+        empty = model(config)
+    wanted = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
+    for name in {**wanted, **weights}:
+        found = tuple(weights[name].shape) if name in weights else "missing"
+        if found != wanted.get(name):
+            raise ValueError(f"{name} is {found}, and should be {wanted.get(name, 'missing')}")
+        if not weights[name].is_floating_point():
+            raise ValueError(f"{name} holds {weights[name].dtype}")
+    beside = sum(buffer.nbytes for buffer in empty.buffers())
+    if beside > 16 * 2**20 + sum(weight.nbytes for weight in weights.values()):
+        raise ValueError(f"its sizes ask for {beside / 2**30:,.1f} GB beside its weights")
 
 
 def load_pretrained() -> Checkpoint:

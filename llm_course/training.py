@@ -1,9 +1,10 @@
-"""A plain training loop and its record."""
+"""A plain training loop."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,65 +13,14 @@ from tqdm import tqdm
 from llm_course.data import Split, get_batch
 from llm_course.evaluation import count_windows, evaluate
 from llm_course.optimizers import make_optimizers
+from llm_course.resuming import Run, keep, restore
+from llm_course.train_config import History, TrainConfig
+
+__all__ = ["DivergedError", "History", "TrainConfig", "train"]
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train: steps of `batch_size` windows, plain AdamW unless told otherwise.
-
-    `warmup_steps`: the learning rate climbs to its full value in so many steps. `decay`: from there it
-    falls on a straight line, to 0 after the last step. `max_grad_norm`: a longer gradient is shortened
-    to this length. `muon_rate`: Muon moves the blocks' matrices at it. `eval_every` counts steps.
-    """
-
-    steps: int = 1000
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    warmup_steps: int = 0
-    decay: bool = False
-    max_grad_norm: float | None = None
-    muon_rate: float | None = None
-    eval_every: int = 100
-    eval_windows: int | None = None  # None: every window of the validation tokens
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "eval_every", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, and is {getattr(self, name)}")
-        for name in ("weight_decay", "warmup_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
-        for name in ("max_grad_norm", "muon_rate"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, and is {getattr(self, name)}")
-        if self.eval_windows is not None and self.eval_windows < 1:
-            raise ValueError(f"eval_windows must be at least 1, and is {self.eval_windows}")
-
-    def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 1."""
-        if step <= self.warmup_steps:
-            return self.learning_rate * step / self.warmup_steps
-        if self.decay:
-            left = (self.steps - step + 1) / (self.steps - self.warmup_steps)
-            return self.learning_rate * left
-        return self.learning_rate
-
-
-@dataclass
-class History:
-    """What was measured along training, one entry an evaluation, the first before the first step.
-
-    `tokens` counts the targets seen so far; `seconds` is time spent in steps, evaluations left out;
-    the losses are nats per token, both measured by `evaluate`.
-    """
-
-    steps: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    train_loss: list[float] = field(default_factory=list)
-    val_loss: list[float] = field(default_factory=list)
+class DivergedError(ArithmeticError):
+    """The loss is no number any more; the message says where it happened and what to try."""
 
 
 def train(
@@ -78,72 +28,105 @@ def train(
     data: Split,
     config: TrainConfig,
     callback: Callable[[int, History], None] | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
 ) -> History:
     """Train the model in place and return the record; `callback(step, history)` follows every evaluation.
 
-    The batches depend on `config.seed` alone. Progress goes to stdout: one line that
-    rewrites itself, or in a log file a line an evaluation.
+    The batches depend on `config.seed` alone. Progress goes to stdout: one line that rewrites itself, or
+    in a log file a line an evaluation. "Interrupt kernel" ends the training with what it has reached.
+
+    Every evaluation also writes the file `checkpoint`, if one is named. After a crash, the same call with
+    `resume=True` goes on from there, and ends as if nothing had happened: bit for bit, on the same
+    machine. Raises DivergedError when the loss is not finite, CheckpointError for files.
     """
     generator = torch.Generator().manual_seed(config.seed)
     rates = config.learning_rate, config.muon_rate
     optimizers = make_optimizers(model, *rates, config.weight_decay)
-    history, seconds = History(), 0.0
-    _measure(model, data, config, history, 0, seconds, callback)
+    history = History()
+    run = Run(model, data, config, optimizers, generator, history)
+    if checkpoint is not None:
+        restore(Path(checkpoint), run, resume)
+    if not history.steps:
+        _measure(run, 0, 0.0, callback)
+    step = done = history.steps[-1]
+    seconds = history.seconds[-1]
     model.train()
-    for step in (progress := _progress_bar(config.steps)):
-        started = time.perf_counter()
-        share = config.learning_rate_at(step) / config.learning_rate
-        for optimizer, rate in zip(optimizers, rates, strict=False):
-            optimizer.param_groups[0]["lr"] = share * rate
-        inputs, targets = get_batch(
-            data.train, config.batch_size, model.config.context_length, generator
+    try:
+        for step in (progress := _progress_bar(done + 1, config.steps)):
+            started = time.perf_counter()
+            share = config.learning_rate_at(step) / config.learning_rate
+            for optimizer, rate in zip(optimizers, rates, strict=False):
+                optimizer.param_groups[0]["lr"] = share * rate
+            inputs, targets = get_batch(
+                data.train, config.batch_size, model.config.context_length, generator
+            )
+            _, loss = model(inputs, targets)
+            if loss.is_cpu and not loss.isfinite():  # a GPU would have to be waited for
+                raise _diverged(run, step, loss.item())
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            loss.backward()
+            if config.max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+            for optimizer in optimizers:
+                optimizer.step()
+            seconds += time.perf_counter() - started
+            if step % config.eval_every == 0 or step == config.steps:
+                _measure(run, step, seconds, callback)
+                if checkpoint is not None:
+                    keep(Path(checkpoint), run)
+                measured = f"validation loss {history.val_loss[-1]:.3f}"
+                progress.set_postfix_str(measured, refresh=False)
+                if progress.disable:
+                    print(f"step {step:,} of {config.steps:,}: {measured}")
+    except KeyboardInterrupt:
+        print(
+            f"Stopped in step {step:,} of {config.steps:,}, last measured after {history.steps[-1]:,}."
         )
-        _, loss = model(inputs, targets)
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        if config.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-        for optimizer in optimizers:
-            optimizer.step()
-        seconds += time.perf_counter() - started
-        if step % config.eval_every == 0 or step == config.steps:
-            _measure(model, data, config, history, step, seconds, callback)
-            measured = f"validation loss {history.val_loss[-1]:.3f}"
-            progress.set_postfix_str(measured, refresh=False)
-            if progress.disable:
-                print(f"step {step:,} of {config.steps:,}: {measured}")
     return history
 
 
 def _measure(
-    model: nn.Module,
-    data: Split,
-    config: TrainConfig,
-    history: History,
-    step: int,
-    seconds: float,
-    callback: Callable[[int, History], None] | None,
+    run: Run, step: int, seconds: float, callback: Callable[[int, History], None] | None
 ) -> None:
     """Add one entry to the history: the same number of windows for training and validation text."""
+    model, data, config, history = run.model, run.data, run.config, run.history
     context_length = model.config.context_length
     n_windows = config.eval_windows or count_windows(data.val, context_length)
+    losses = [evaluate(model, tokens, n_windows) for tokens in (data.train, data.val)]
+    if not all(map(math.isfinite, losses)):
+        raise _diverged(run, step, losses[1])
     history.steps.append(step)
     history.tokens.append(step * config.batch_size * context_length)
     history.seconds.append(seconds)
-    history.train_loss.append(evaluate(model, data.train, n_windows))
-    history.val_loss.append(evaluate(model, data.val, n_windows))
+    history.train_loss.append(losses[0])
+    history.val_loss.append(losses[1])
     if callback is not None:
         callback(step, history)
 
 
-def _progress_bar(steps: int) -> tqdm:
-    """Count from 1 to `steps` on a line that rewrites itself, where there is a terminal or a notebook."""
+def _diverged(run: Run, step: int, loss: float) -> DivergedError:
+    """Say what is known: the gradients at hand are those of the last step that was made."""
+    grads = [p.grad for p in run.model.parameters() if p.grad is not None]
+    before = f", after a gradient of length {nn.utils.get_total_norm(grads):.3g}" if grads else ""
+    rate = run.config.learning_rate_at(max(step, 1))
+    return DivergedError(
+        f"the loss is {loss} in step {step:,} of {run.config.steps:,}, at a learning rate of "
+        f"{rate:.3g}{before}. Build the model anew and try a third of the learning rate, or "
+        "warmup_steps=100, or max_grad_norm=1.0."
+    )
+
+
+def _progress_bar(first: int, steps: int) -> tqdm:
+    """Count from `first` to `steps` on a line that rewrites itself, in a terminal or a notebook."""
     in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
     return tqdm(
-        range(1, steps + 1),
+        range(first, steps + 1),
         desc="training",
         unit="step",
+        initial=first - 1,
+        total=steps,
         file=sys.stdout,
         leave=False,
         disable=not (in_notebook or sys.stdout.isatty()),

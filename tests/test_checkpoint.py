@@ -8,8 +8,6 @@ from safetensors.torch import save_file
 
 from llm_course.checkpoint import (
     PRETRAINED,
-    CheckpointError,
-    check_place,
     load_checkpoint,
     load_pretrained,
     save_checkpoint,
@@ -17,6 +15,7 @@ from llm_course.checkpoint import (
 from llm_course.evaluation import evaluate
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.recipes import build
+from llm_course.tensor_file import CheckpointError, check_place, write
 from llm_course.tokenizers import CharTokenizer
 
 ABOUT = {"corpus": "a text", "loss": "1.2"}
@@ -79,7 +78,7 @@ def _rewrite(path, **header):
         "characters": "abc",
         "about": '{"corpus": "x"}',
     }
-    save_file(build("bigram", 3).state_dict(), path, metadata=full | header)
+    write(path, "model", build("bigram", 3).state_dict(), full | header, keep_previous=False)
 
 
 def test_damaged_files_are_named(saved):
@@ -130,11 +129,10 @@ def test_a_file_that_is_cut_off_while_writing_leaves_the_old_one(saved, monkeypa
     path, model, tokenizer = saved
     before = path.read_bytes()
 
-    def full(self, data):
-        self.touch()
+    def full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    monkeypatch.setattr("llm_course.tensor_file.os.fsync", full)
     with pytest.raises(CheckpointError, match="No space left"):
         save_checkpoint(path, "bigram", model, tokenizer, ABOUT)
     assert path.read_bytes() == before
@@ -151,7 +149,7 @@ def test_weights_that_are_missing_are_noticed(saved):
     }
     weights = build("bigram", 3).state_dict()
     del weights["output.bias"]
-    save_file(weights, path, metadata=header)
+    write(path, "model", weights, header, keep_previous=False)
     with pytest.raises(CheckpointError, match="is not a model of this course"):
         load_checkpoint(path)
 

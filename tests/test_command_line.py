@@ -89,8 +89,8 @@ def test_every_rung_trains_and_writes(own_text, capsys):
 def test_the_loss_told_after_training_is_that_of_the_whole_validation_text(
     own_text, monkeypatch, capsys
 ):
-    estimated = History(steps=[0], tokens=[0], seconds=[1.0], train_loss=[9.0], val_loss=[9.0])
-    monkeypatch.setattr("llm_course.__main__.train", lambda *arguments: estimated)
+    estimated = History(steps=[9999], tokens=[0], seconds=[1.0], train_loss=[9.0], val_loss=[9.0])
+    monkeypatch.setattr("llm_course.__main__.train", lambda *arguments, **options: estimated)
     main(["train", "bigram", "--text", str(own_text)])
     told = re.search(r"validation loss (\d\.\d{3}) nats", capsys.readouterr().out)[1]
     main(["evaluate", "--text", str(own_text)])
@@ -121,7 +121,7 @@ def test_the_dials_reach_the_sampler(own_text, capsys):
     ],
 )
 def test_errors_are_one_line(away, capsys, arguments, complaint):
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and complaint in said
     assert said.count("\n") == 1
@@ -136,13 +136,13 @@ def test_requests_that_do_not_fit_the_model(own_text, capsys):
         (["generate", "--top-p", "1.5"], "top_p must lie above 0"),
         (["evaluate"], "is not in the vocabulary"),
     ]:
-        assert main(arguments) == 1
+        assert main(arguments) == 2
         assert complaint in capsys.readouterr().err
 
 
 def test_a_text_too_short_to_learn_from(away, capsys):
     (away / "short.txt").write_text("ab")
-    assert main(["train", "bigram", "--text", "short.txt"]) == 1
+    assert main(["train", "bigram", "--text", "short.txt"]) == 2
     assert "error: " in capsys.readouterr().err
 
 
@@ -159,7 +159,7 @@ def test_the_scoreboard_shows_what_was_recorded(monkeypatch, tmp_path, capsys):
     made = {"date": "2026-01-01", "command": "make results", "machine": "one", "corpus": "a text"}
     file = tmp_path / "scoreboard.json"
     monkeypatch.setattr(recorded, "RESULTS", tmp_path)
-    assert main(["scoreboard"]) == 1
+    assert main(["scoreboard"]) == 2
     assert "make results" in capsys.readouterr().err
     file.write_text(json.dumps({"made": made, "rows": [row]}))
     assert main(["scoreboard"]) == 0
@@ -171,7 +171,7 @@ def test_as_a_process(away):
     helped = command("--help", cwd=away)
     assert helped.returncode == 0 and "train bigram" in helped.stdout
     failed = command("generate", "--model", "nowhere", cwd=away)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert "Traceback" not in failed.stderr and failed.stderr.startswith("error: ")
 
 
@@ -224,7 +224,7 @@ def test_a_console_without_the_sign_shows_a_question_mark(away):
 
 
 def test_stopping_is_no_error_with_a_traceback(own_text, monkeypatch, capsys):
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("llm_course.__main__.train", interrupted)
@@ -235,7 +235,7 @@ def test_stopping_is_no_error_with_a_traceback(own_text, monkeypatch, capsys):
 def test_numbers_that_are_none_are_refused(own_text, capsys):
     main(["train", "bigram", "--text", str(own_text), "--steps", "2"])
     for temperature in ("nan", "1e-45"):
-        assert main(["generate", "--temperature", temperature]) == 1
+        assert main(["generate", "--temperature", temperature]) == 2
         assert capsys.readouterr().err.startswith("error: ")
 
 
@@ -248,12 +248,12 @@ def test_a_text_without_line_ends_is_sampled_too(away, capsys):
 def test_data_does_not_vouch_for_a_damaged_file(away, monkeypatch, capsys):
     (away / "tiny_shakespeare.txt").write_text("First Citizen")
     monkeypatch.setenv("LLM_COURSE_DATA", str(away))
-    assert main(["data"]) == 1
+    assert main(["data"]) == 2
     assert "cut short" in capsys.readouterr().err
 
 
 def test_a_bad_place_is_told_before_training(own_text, away, capsys):
-    assert main(["train", "bigram", "--text", str(own_text), "--out", str(away)]) == 1
+    assert main(["train", "bigram", "--text", str(own_text), "--out", str(away)]) == 2
     said = capsys.readouterr()
     assert "--out" in said.err and "step" not in said.out
 

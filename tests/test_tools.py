@@ -152,6 +152,7 @@ def imported(path):
 
 ROOMS = [  # each may import from those above it, and only from those
     {"practice_words", "download", "tokenizers", "recorded", "sampling"},
+    {"tensor_file", "train_config"},
     {"practice_corpus"},
     {"data"},
     {"models.bigram", "models.ngram"},
@@ -162,6 +163,7 @@ ROOMS = [  # each may import from those above it, and only from those
     {"models.modern_transformer", "optimizers"},
     {"evaluation", "kv_cache"},
     {"generation", "recording"},
+    {"resuming"},
     {"training"},
     {"models.modern_variants"},
     {"plots", "notebook", "recipes", "scoreboard"},

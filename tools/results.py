@@ -8,7 +8,6 @@ import argparse
 import datetime
 import hashlib
 import json
-import math
 import os
 import platform
 import subprocess
@@ -40,7 +39,7 @@ from llm_course.recipes import LADDER, RECIPES, build
 from llm_course.recorded import RESULTS
 from llm_course.scoreboard import Scoreboard
 from llm_course.tokenizers import CharTokenizer
-from llm_course.training import TrainConfig, train
+from llm_course.training import DivergedError, TrainConfig, train
 
 ROOT = Path(__file__).resolve().parent.parent
 Rows = Iterator[dict[str, Any]]
@@ -147,10 +146,13 @@ def blocks(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows:
         config = TrainConfig(
             steps=500, learning_rate=learning_rate, eval_every=500, eval_windows=500
         )
-        train(model, data, config)
         row = {"block": name, "n_layer": n_layer, "learning rate": learning_rate}
-        loss = evaluate(model, data.val)
-        row |= {"steps": config.steps, "loss": loss if math.isfinite(loss) else None}
+        try:
+            train(model, data, config)
+            loss = evaluate(model, data.val)
+        except DivergedError:
+            loss = None
+        row |= {"steps": config.steps, "loss": loss}
         print(row, flush=True)
         yield row
 
