@@ -15,7 +15,7 @@ ifneq ($(shell $(BIN)/python --version >/dev/null 2>&1 && cat $(INSTALLED) 2>/de
 $(shell rm -f $(INSTALLED))
 endif
 
-.PHONY: help lab test test-offline check unit lint format course notebooks results bench clean
+.PHONY: help lab test test-offline check soak unit lint format course notebooks results bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -23,8 +23,12 @@ help:  ## this list
 lab: $(INSTALLED)  ## open JupyterLab on the first notebook
 	$(BIN)/python tools/lab.py
 
-test: check  ## lint, unit tests, and every notebook executed again and compared
+test: check  ## lint, all tests, and every notebook executed again and compared
+	$(BIN)/python -m pytest -q -rs -n 2 -m slow -o addopts=--strict-markers tests
 	$(BIN)/python tools/notebooks.py test
+
+soak: $(INSTALLED)  ## 200 killed trainings, a full disk, the whole course twice (an hour)
+	LLM_COURSE_SOAK=1 $(BIN)/python -m pytest -rs -s -m "slow or soak" -o addopts=--strict-markers tests
 
 test-offline: $(INSTALLED)  ## every notebook on the practice corpus, as without network and data
 	$(BIN)/python tools/notebooks.py test --practice
@@ -32,7 +36,7 @@ test-offline: $(INSTALLED)  ## every notebook on the practice corpus, as without
 check: lint unit  ## lint and unit tests: the quick half of `make test`
 
 unit: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n 2 tests
+	$(BIN)/python -m pytest -q -rs -n 2 -m "not slow and not soak" tests
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

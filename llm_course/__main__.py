@@ -226,8 +226,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _at_least(smallest: int) -> object:
     def whole_number(text: str) -> int:
-        if not re.fullmatch(r"\d+", text) or int(text) < smallest:
+        if not re.fullmatch(r"\d+", text) or int(text[:20]) < smallest:
             raise argparse.ArgumentTypeError(f"a whole number from {smallest} on, not {text!r}")
+        if len(text) > 18:
+            raise argparse.ArgumentTypeError(f"a number of at most 18 digits, not {text!r}")
         return int(text)
 
     return whole_number

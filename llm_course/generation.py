@@ -74,6 +74,8 @@ def stream(
     The prompts may be of different lengths. With `cached`, keys and values are kept (`KVCache`): the
     same logits in less time; None means wherever the model allows it.
     """
+    if n_tokens < 0:
+        raise ValueError(f"n_tokens must not be negative, and is {n_tokens}")
     sampling = sampling or Sampling()
     rows = [F.pad(prompt, (0, n_tokens)) for prompt in prompts]  # room for what is to come
     reader = CachedReader(model) if (can_cache(model) if cached is None else cached) else None

@@ -21,15 +21,15 @@ class Sampling:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf:
+        if not _is_number(self.temperature) or not 0 < self.temperature < math.inf:
             raise ValueError(
-                f"temperature must be above 0 and finite, and is {self.temperature}; "
+                f"temperature must be above 0 and finite, and is {self.temperature!r}; "
                 "top_k=1 always takes the likeliest"
             )
         if self.top_k is not None and (type(self.top_k) is not int or self.top_k < 1):
             raise ValueError(f"top_k must be a whole number from 1 on, and is {self.top_k!r}")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must lie above 0 and at most at 1, and is {self.top_p}")
+        if self.top_p is not None and not (_is_number(self.top_p) and 0 < self.top_p <= 1):
+            raise ValueError(f"top_p must lie above 0 and at most at 1, and is {self.top_p!r}")
 
     def probs(self, logits: Float[Tensor, "B V"]) -> Float[Tensor, "B V"]:
         """Return the chances to draw each token by."""
@@ -39,6 +39,10 @@ class Sampling:
         if self.top_p is not None:
             logits = keep_top_p(logits, self.top_p)
         return logits.softmax(dim=-1)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def keep_top_k(logits: Float[Tensor, "B V"], k: int) -> Float[Tensor, "B V"]:
@@ -63,5 +67,6 @@ def keep_top_p(logits: Float[Tensor, "B V"], p: float) -> Float[Tensor, "B V"]:
     probs = logits.softmax(dim=-1).gather(-1, likeliest_first)
     chance_of_likelier = probs.cumsum(dim=-1) - probs
     dropped = torch.empty_like(logits, dtype=torch.bool)
-    dropped.scatter_(-1, likeliest_first, chance_of_likelier >= p)
+    is_over = (chance_of_likelier >= p) & (chance_of_likelier > 0)  # never the likeliest one
+    dropped.scatter_(-1, likeliest_first, is_over)
     return logits.masked_fill(dropped, -math.inf)

@@ -1,5 +1,6 @@
 """What a training is told, and what it tells."""
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -25,17 +26,25 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "eval_every", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, and is {getattr(self, name)}")
-        for name in ("weight_decay", "warmup_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
-        for name in ("max_grad_norm", "muon_rate"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, and is {getattr(self, name)}")
-        if self.eval_windows is not None and self.eval_windows < 1:
-            raise ValueError(f"eval_windows must be at least 1, and is {self.eval_windows}")
+        least = {"steps": 1, "batch_size": 1, "eval_every": 1, "warmup_steps": 0, "seed": 0}
+        if self.eval_windows is not None:
+            least["eval_windows"] = 1
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if type(value) is not int or value < smallest:
+                raise ValueError(
+                    f"{name} must be a whole number from {smallest} on, and is {value!r}"
+                )
+        for name in ("learning_rate", "weight_decay", "max_grad_norm", "muon_rate"):
+            value = getattr(self, name)
+            if value is None and name in ("max_grad_norm", "muon_rate"):
+                continue
+            if type(value) not in (int, float) or not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a finite number from 0 on, and is {value!r}")
+            if value == 0 and name != "weight_decay":
+                raise ValueError(f"{name} must be above 0, and is {value!r}")
+        if type(self.decay) is not bool:
+            raise ValueError(f"decay must be True or False, and is {self.decay!r}")
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 1."""

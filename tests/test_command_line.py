@@ -3,14 +3,17 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from llm_course import recorded
 from llm_course.__main__ import main
 from llm_course.checkpoint import load_checkpoint
+from llm_course.data import get_batch
 from llm_course.recipes import RECIPES
-from llm_course.training import History
+from llm_course.training import DivergedError, History
 
 
 def command(*arguments, cwd):
@@ -262,3 +265,105 @@ def test_closed_outputs_are_no_error(own_text, monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     assert main(["train", "bigram", "--text", str(own_text), "--steps", "2"]) == 0
     sys.stdout.close()
+
+
+WRONG = {  # every argument there is, wrong once
+    "": "arguments are required: COMMAND",
+    "fly": "invalid choice: 'fly'",
+    "--seed 1": "",
+    "data --to": "expected one argument",
+    "data more": "unrecognized arguments: more",
+    "train": "arguments are required: model",
+    "train trigram": "invalid choice: 'trigram'",
+    "train bigram --steps 0": "whole number from 1 on, not '0'",
+    "train bigram --steps many": "whole number from 1 on, not 'many'",
+    "train bigram --seed -1": "whole number from 0 on, not '-1'",
+    "train bigram --seed 99999999999999999999": "at most",
+    "train bigram --text nowhere.txt": "There is no file nowhere.txt",
+    "train bigram --text .": "is a folder",
+    "train bigram --text {binary}": "is not UTF-8",
+    "train bigram --text {file} --out .": "is not a plain file",
+    "train bigram --text {file} --out {file}/model": "could not be written",
+    "train bigram --resume=yes": "ignored explicit argument 'yes'",
+    "evaluate --model nowhere": "There is no model file nowhere",
+    "evaluate --model {file}": "is not a model of this course",
+    "evaluate --text nowhere.txt": "There is no file nowhere.txt",
+    "generate --model {binary}": "is not a model of this course",
+    "generate --prompt €": "character '€' (U+20AC) at position 0",
+    "generate --length 0": "whole number from 1 on, not '0'",
+    "generate --length 1.5": "whole number from 1 on, not '1.5'",
+    "generate --temperature 0": "temperature must be above 0",
+    "generate --temperature -1": "temperature must be above 0",
+    "generate --temperature 1e999": "temperature must be above 0",
+    "generate --temperature warm": "invalid float value: 'warm'",
+    "generate --top-k 0": "whole number from 1 on, not '0'",
+    "generate --top-p 0": "top_p must lie above 0",
+    "generate --top-p 1.1": "top_p must lie above 0",
+    "generate --top-p half": "invalid float value: 'half'",
+    "generate --seed x": "whole number from 0 on, not 'x'",
+    "scoreboard --all": "unrecognized arguments: --all",
+}
+
+
+@pytest.mark.parametrize(("line", "complaint"), WRONG.items())
+def test_every_argument_wrong_once_is_one_line_and_status_2(own_text, capsys, line, complaint):
+    own_text.rename("own.txt")
+    Path("binary").write_bytes(bytes(range(256)))
+    line = line.replace("{file}", "own.txt").replace("{binary}", "binary")
+    try:
+        status = main(line.split())
+    except SystemExit as stopped:
+        status = stopped.code
+    said = [text for text in capsys.readouterr().err.splitlines() if not text.startswith("Note: ")]
+    assert status == 2 and len(said) == 1
+    assert said[0].startswith("error: ") and complaint in said[0]
+
+
+def test_an_empty_prompt_is_an_error(own_text, capsys):
+    assert main(["generate", "--prompt", ""]) == 2
+    assert "empty prompt" in capsys.readouterr().err
+
+
+def test_stopping_a_training_keeps_it(own_text, away, monkeypatch, capsys):
+    whole = ["train", "block", "--text", str(own_text), "--steps", "400"]
+    assert main([*whole, "--out", "runs/whole.safetensors"]) == 0
+    draws = []
+
+    def interrupted(*arguments):
+        draws.append(1)
+        if len(draws) == 200:
+            raise KeyboardInterrupt
+        return get_batch(*arguments)
+
+    monkeypatch.setattr("llm_course.training.get_batch", interrupted)
+    stopped = [*whole, "--out", "runs/stopped.safetensors"]
+    assert main(stopped) == 130
+    said = capsys.readouterr()
+    assert "Stopped in step 200 of 400" in said.out and "--resume" in said.err
+    assert not (away / "runs" / "stopped.safetensors").exists()
+    assert main(stopped) == 2
+    assert "step 150 of 400" in capsys.readouterr().err
+    assert main([*stopped, "--resume"]) == 0
+    one, other = (
+        load_checkpoint(f"runs/{name}.safetensors").model.state_dict()
+        for name in ("whole", "stopped")
+    )
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert not list((away / "runs").glob("*.training*"))
+
+
+def test_a_model_that_was_there_is_kept(own_text, away, capsys):
+    for steps in ("1", "2"):
+        main(["train", "bigram", "--text", str(own_text), "--steps", steps])
+    assert "kept as bigram-my-own.safetensors.previous" in capsys.readouterr().err
+    kept = away / "runs" / "bigram-my-own.safetensors.previous"
+    assert load_checkpoint(kept).about["steps"] == "1"
+
+
+def test_a_loss_that_is_no_number_is_one_line(own_text, monkeypatch, capsys):
+    def diverges(*arguments, **options):
+        raise DivergedError("the loss is nan in step 3")
+
+    monkeypatch.setattr("llm_course.__main__.train", diverges)
+    assert main(["train", "bigram", "--text", str(own_text)]) == 2
+    assert capsys.readouterr().err == "error: the loss is nan in step 3\n"

@@ -3,6 +3,8 @@ import errno
 import hashlib
 import http.server
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -36,9 +38,11 @@ def server(away, fake, monkeypatch):
                 self.send_error(503)
                 return
             self.send_response(200)
-            self.send_header("Content-Length", str(len(here.answer)))
+            self.send_header("Content-Length", str(here.promised or len(here.answer)))
             self.end_headers()
-            self.wfile.write(here.answer)
+            for start in range(0, len(here.answer), 100):
+                self.wfile.write(here.answer[start : start + 100])
+                time.sleep(here.drip)
 
         def log_message(self, *arguments):
             pass
@@ -50,6 +54,7 @@ def server(away, fake, monkeypatch):
     here = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     here.daemon_threads = True
     here.answer, here.requests, here.failures = fake, 0, 0
+    here.promised, here.drip = None, 0.0
     threading.Thread(target=here.serve_forever, daemon=True).start()
     monkeypatch.setattr(download, "URL", f"http://127.0.0.1:{here.server_port}/input.txt")
     for name in ("NO_PROXY", "no_proxy"):
@@ -339,3 +344,47 @@ def test_a_slow_server_leaves_nothing_half_done(server, away, monkeypatch):
     with pytest.raises(TimeoutError, match="not all was sent"):
         download._download(away / "cache")
     assert list((away / "cache").iterdir()) == []
+
+
+DOWNLOAD = """
+import sys
+from llm_course import download
+download.URL, download.SHA256, download.SIZE = sys.argv[1], sys.argv[2], int(sys.argv[3])
+print("begins", flush=True)
+print(download.locate())
+"""
+
+
+def kernel(server):
+    """Start a process that downloads, as a notebook's kernel does."""
+    arguments = [download.URL, download.SHA256, str(download.SIZE)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", DOWNLOAD, *arguments], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "begins\n"
+    return process
+
+
+@pytest.mark.slow
+def test_two_kernels_at_once_and_one_that_dies(server, away):
+    """Each has a temporary file of its own; the last one to end puts its whole file there."""
+    server.drip = 0.05
+    dying, *others = [kernel(server) for _ in range(3)]
+    while server.requests < 3:
+        time.sleep(0.01)
+    dying.kill()
+    dying.communicate()
+    file = away / "cache" / FILE_NAME
+    for process in others:
+        assert process.communicate(timeout=60)[0].strip() == str(file)
+        assert process.returncode == 0
+    assert file.read_bytes() == FAKE
+    assert load_corpus().text == FAKE.decode()
+
+
+def test_a_connection_that_breaks_is_no_corpus(server, away, capsys):
+    server.promised = len(FAKE)
+    server.answer = FAKE[:700]
+    assert load_corpus().name == "Practice corpus"
+    assert "the download failed" in capsys.readouterr().err
+    assert not (away / "cache" / FILE_NAME).exists()

@@ -235,6 +235,9 @@ def test_the_lab_opens_on_this_machine_only_with_its_token(tmp_path, monkeypatch
     (command,) = commands
     assert "--ServerApp.ip=127.0.0.1" in command and "--no-browser" in command
     assert not any("token" in word or "password" in word for word in command)
+    assert not any("allow-root" in word or "allow_root" in word for word in command)
+    for silent in ("news_url=None", "NeverCheckForUpdate", "extension_manager=readonly"):
+        assert any(word.endswith(silent) for word in command)
     assert str(tmp_path / "mine" / "00_welcome.ipynb") in command
     assert (tmp_path / "mine" / "00_welcome.ipynb").exists()
 

@@ -55,6 +55,8 @@ def main() -> None:
         )
     command = [
         *(sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"),
+        *("--LabApp.news_url=None", "--LabApp.extension_manager=readonly"),  # asks no other machine
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         *(f"--ServerApp.root_dir={COPIES}", str(COPIES / "00_welcome.ipynb")),
         *sys.argv[1:],
     ]

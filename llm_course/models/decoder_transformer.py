@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llm_course.models.single_block_transformer import BlockConfig, LayerNorm, TransformerBlock
+from llm_course.models.single_head_attention import places_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class DecoderTransformer(nn.Module):
         self, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"] | None = None
     ) -> tuple[Float[Tensor, "B T V"], Float[Tensor, ""] | None]:
         """Return the logits of every next token, and the mean cross-entropy where targets are given."""
-        places = torch.arange(tokens.shape[1], device=tokens.device)
+        places = places_of(tokens, self.config.context_length)
         x = self.dropout(self.token_embedding(tokens) + self.position_embedding(places))
         for block in self.blocks:
             x = block(x)

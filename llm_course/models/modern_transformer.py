@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llm_course.models.decoder_transformer import DecoderConfig
-from llm_course.models.single_head_attention import future_mask
+from llm_course.models.single_head_attention import future_mask, places_of
 
 ATTENTION_SCALE = 0.3  # in place of 1 / √D, for queries and keys that all have the length √D
 Rotation = Float[Tensor, "2 T 1 1 half"]  # cosine and sine, for every place and every pair
@@ -142,8 +142,9 @@ class ModernTransformer(nn.Module):
         precise = x.dtype
         if self.training and self.training_dtype is not None:
             x = x.to(self.training_dtype)
+        rotation = self.rotation[:, : len(places_of(tokens, self.config.context_length))]
         for block in self.blocks:
-            x = block(x, self.rotation[:, : tokens.shape[1]])
+            x = block(x, rotation)
         logits = self.output(rms_norm(x)).to(precise)
         loss = None if targets is None else F.cross_entropy(logits.flatten(0, 1), targets.flatten())
         return logits, loss

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llm_course.models.multi_head_attention import MultiHeadAttention, MultiHeadConfig
+from llm_course.models.single_head_attention import places_of
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class BlockConfig(MultiHeadConfig):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie from 0 to below 1, and is {self.dropout}")
+        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie from 0 to below 1, and is {self.dropout!r}")
         super().__post_init__()
 
 
@@ -100,7 +101,7 @@ class SingleBlockTransformer(nn.Module):
         self, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"] | None = None
     ) -> tuple[Float[Tensor, "B T V"], Float[Tensor, ""] | None]:
         """Return the logits of every next token, and the mean cross-entropy where targets are given."""
-        places = torch.arange(tokens.shape[1], device=tokens.device)
+        places = places_of(tokens, self.config.context_length)
         x = self.token_embedding(tokens) + self.position_embedding(places)
         logits = self.output(self.norm(self.blocks(x)))
         loss = None if targets is None else F.cross_entropy(logits.flatten(0, 1), targets.flatten())

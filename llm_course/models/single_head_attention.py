@@ -24,6 +24,14 @@ def future_mask(T: int, device: torch.device) -> Bool[Tensor, "T T"]:
     return torch.ones(T, T, dtype=torch.bool, device=device).triu(diagonal=1)
 
 
+def places_of(tokens: Int[Tensor, "B T"], context_length: int) -> Int[Tensor, " T"]:
+    """Return the places of the tokens in their window: 0, 1, 2, …, T − 1."""
+    length = tokens.shape[1]
+    if length > context_length:
+        raise ValueError(f"{length} tokens are too many for a window of {context_length}")
+    return torch.arange(length, device=tokens.device)
+
+
 class SingleHeadAttention(nn.Module):
     """One head of causal self-attention: softmax(q kᵀ / √D) v, where each place looks back only.
 
@@ -65,7 +73,7 @@ class SingleHeadLM(nn.Module):
         self, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"] | None = None
     ) -> tuple[Float[Tensor, "B T V"], Float[Tensor, ""] | None]:
         """Return the logits of every next token, and the mean cross-entropy where targets are given."""
-        places = torch.arange(tokens.shape[1], device=tokens.device)
+        places = places_of(tokens, self.config.context_length)
         x = self.token_embedding(tokens) + self.position_embedding(places)
         logits = self.output(self.attention(x))
         loss = None if targets is None else F.cross_entropy(logits.flatten(0, 1), targets.flatten())
