@@ -1,6 +1,8 @@
 import hashlib
+import json
 import os
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,8 +16,8 @@ from llm_course.checkpoint import (
 )
 from llm_course.evaluation import evaluate
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
-from llm_course.recipes import build
-from llm_course.tensor_file import CheckpointError, check_place, write
+from llm_course.recipes import RECIPES, build
+from llm_course.tensor_file import CheckpointError, check_place, read, write
 from llm_course.tokenizers import CharTokenizer
 
 ABOUT = {"corpus": "a text", "loss": "1.2"}
@@ -165,3 +167,39 @@ def test_a_place_is_checked_before_training(saved, tmp_path):
     for bad in (tmp_path, link, "/dev/null", tmp_path / "file" / "m.safetensors"):
         with pytest.raises(CheckpointError, match="could not be written"):
             check_place(bad)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sizes"),
+    [
+        ("bigram", {"n_embd": 10**10}),
+        ("decoder", {"n_embd": 10**9, "n_head": 1}),
+        ("block", {"n_layer": 10**4}),
+        ("modern", {"context_length": 10**9}),
+    ],
+)
+def test_sizes_are_checked_before_memory_is_taken(saved, monkeypatch, recipe, sizes):
+    path, *_ = saved
+    real = RECIPES[recipe]
+
+    def build_empty(config):
+        assert torch.get_default_device().type == "meta", "memory would be taken"
+        return real.model(config)
+
+    _rewrite(path, recipe=recipe, config=json.dumps({"vocab_size": 3} | sizes))
+    monkeypatch.setitem(RECIPES, recipe, replace(real, model=build_empty))
+    with pytest.raises(CheckpointError, match="is not a model of this course, or is damaged"):
+        load_checkpoint(path)
+
+
+def test_buffers_beside_the_weights_are_bounded(tmp_path):
+    """The rotations of a modern transformer are not in the file; its window decides how large they are."""
+    path = tmp_path / "m.safetensors"
+    model = build("modern", 3)
+    save_checkpoint(path, "modern", model, CharTokenizer("abc"), ABOUT)
+    load_checkpoint(path)
+    header, weights = read(path, "model")
+    header["config"] = json.dumps({"vocab_size": 3, "context_length": 10**8})
+    write(path, "model", weights, header, keep_previous=False)
+    with pytest.raises(CheckpointError, match=r"ask for 11.9 GB beside its weights"):
+        load_checkpoint(path)

@@ -42,6 +42,7 @@ def server(away, fake, monkeypatch):
             self.end_headers()
             for start in range(0, len(here.answer), 100):
                 self.wfile.write(here.answer[start : start + 100])
+                here.sent += 100
                 time.sleep(here.drip)
 
         def log_message(self, *arguments):
@@ -54,7 +55,7 @@ def server(away, fake, monkeypatch):
     here = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     here.daemon_threads = True
     here.answer, here.requests, here.failures = fake, 0, 0
-    here.promised, here.drip = None, 0.0
+    here.promised, here.drip, here.sent = None, 0.0, 0
     threading.Thread(target=here.serve_forever, daemon=True).start()
     monkeypatch.setattr(download, "URL", f"http://127.0.0.1:{here.server_port}/input.txt")
     for name in ("NO_PROXY", "no_proxy"):
@@ -333,10 +334,11 @@ def test_a_damaged_cache_is_told(away, fake, capsys):
 
 
 def test_more_than_the_file_is_refused_and_leaves_nothing(server, away):
-    server.answer = FAKE * 50
+    server.answer = FAKE * 10_000
     with pytest.raises(CorpusError, match="its size or its SHA-256"):
         load_corpus()
     assert list((away / "cache").iterdir()) == []
+    assert server.sent < len(server.answer) / 2  # it was not even fetched
 
 
 def test_a_slow_server_leaves_nothing_half_done(server, away, monkeypatch):
@@ -375,6 +377,9 @@ def test_two_kernels_at_once_and_one_that_dies(server, away):
     dying.kill()
     dying.communicate()
     file = away / "cache" / FILE_NAME
+    while any(process.poll() is None for process in others):
+        assert not file.exists() or file.read_bytes() == FAKE, "half a file was there"
+        time.sleep(0.01)
     for process in others:
         assert process.communicate(timeout=60)[0].strip() == str(file)
         assert process.returncode == 0
