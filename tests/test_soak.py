@@ -22,10 +22,12 @@ def test_the_course_twice_in_one_kernel(monkeypatch, tmp_path):
         for path in NOTEBOOKS:
             cells += [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
         cells.append(nbformat.v4.new_code_cell(MEMORY))
-    twice = nbformat.v4.new_notebook(cells=[*cells])
-    for number, cell in enumerate(twice.cells):
+    for number, cell in enumerate(cells):
         cell.id = str(number)
-    NotebookClient(twice, timeout=600, kernel_name="python3").execute(cwd=str(tmp_path))
+    twice = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(
+        twice, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     once, again = (
         int(cell.outputs[0].text.split(":")[1]) for cell in twice.cells if cell.source == MEMORY
     )
