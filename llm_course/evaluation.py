@@ -69,6 +69,14 @@ def bits(nats: float) -> float:
     return nats / math.log(2)
 
 
+def bits_per_byte(nats_per_token: float, tokens: Int[Tensor, " N"], text: str) -> float:
+    """Return a loss over `tokens`, which stand for `text`, in bits for each byte of the text.
+
+    However a text is cut, it has as many bytes: so models with different tokens can be compared.
+    """
+    return bits(nats_per_token) * len(tokens) / len(text.encode("utf-8"))
+
+
 def perplexity(nats: float) -> float:
     """Return among how many equally likely tokens a guess would be as hard."""
     return math.exp(nats) if nats < 700 else math.inf  # a float ends at e^709

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from llm_course.evaluation import evaluating
 from llm_course.kv_cache import KVCache, can_cache
 from llm_course.sampling import Sampling
-from llm_course.tokenizers import CharTokenizer
+from llm_course.tokenizers import Tokenizer
 
 
 def window_start(n_tokens: int, context_length: int) -> int:
@@ -112,7 +112,7 @@ def generate(
 
 def stream_texts(
     model: nn.Module,
-    tokenizer: CharTokenizer,
+    tokenizer: Tokenizer,
     prompts: Sequence[str],
     n_tokens: int,
     *,
@@ -120,20 +120,33 @@ def stream_texts(
     sampling: Sampling | None = None,
     cached: bool | None = None,
 ) -> Iterator[list[str]]:
-    """Yield what comes next in every text, character by character, as the model draws it."""
+    """Yield what comes next in every text, token by token, as the model draws it.
+
+    Where a character has several tokens (a byte each, say), it is yielded with the last of them.
+    """
     if isinstance(prompts, str):
         raise ValueError("prompts must be a list of texts; for a single one there is generate_text")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     generator = torch.Generator(device).manual_seed(seed)
     encoded = [tokenizer.encode(prompt).to(device) for prompt in prompts]
     drawn = stream(model, encoded, n_tokens, generator=generator, sampling=sampling, cached=cached)
-    for tokens in drawn:
-        yield [tokenizer.decode([token]) for token in tokens.tolist()]
+    unwritten: list[list[int]] = [[] for _ in prompts]
+    for n, tokens in enumerate(drawn, start=1):
+        written = []
+        for numbers, token in zip(unwritten, tokens.tolist(), strict=True):
+            numbers.append(token)
+            piece = tokenizer.decode(numbers)
+            if piece.endswith("\ufffd") and len(numbers) < 4 and n < n_tokens:
+                piece = ""  # the beginning of a character, perhaps
+            else:
+                numbers.clear()
+            written.append(piece)
+        yield written
 
 
 def generate_text(
     model: nn.Module,
-    tokenizer: CharTokenizer,
+    tokenizer: Tokenizer,
     prompt: str = "\n",
     n_tokens: int = 200,
     *,
@@ -149,7 +162,7 @@ def generate_text(
 
 
 def next_chances(
-    model: nn.Module, tokenizer: CharTokenizer, text: str, top: int
+    model: nn.Module, tokenizer: Tokenizer, text: str, top: int
 ) -> tuple[Float[Tensor, " top"], str]:
     """Return the chances of the `top` likeliest characters after `text`, and these characters."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

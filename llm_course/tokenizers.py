@@ -1,8 +1,29 @@
 """Tokenizers: from text to the integers that a model reads, and back."""
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
+
+from llm_course.bpe import BPETokenizer
+
+__all__ = ["BPETokenizer", "CharTokenizer", "Tokenizer"]
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What all tokenizers have in common; `decode` gives back what `encode` was given."""
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens."""
+
+    def encode(self, text: str) -> Int[Tensor, " N"]:
+        """Return the tokens of a text."""
+
+    def decode(self, tokens: Int[Tensor, " N"] | list[int]) -> str:
+        """Return the text of some tokens."""
 
 
 class CharTokenizer:

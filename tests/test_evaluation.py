@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from llm_course.evaluation import bits, evaluate, perplexity
+from llm_course.evaluation import bits, bits_per_byte, evaluate, perplexity
 from llm_course.models.bigram import BigramConfig, BigramLM
+from llm_course.tokenizers import BPETokenizer, CharTokenizer
 
 
 class Clairvoyant(nn.Module):
@@ -124,3 +125,13 @@ def test_the_mode_is_given_back_when_something_stops_it():
 
 def test_a_hopeless_loss_has_a_perplexity_too():
     assert perplexity(800.0) == math.inf
+
+
+def test_bits_per_byte_do_not_depend_on_the_tokens():
+    text = "naïve " * 50
+    by_characters, by_bytes = CharTokenizer(text).encode(text), BPETokenizer([]).encode(text)
+    nats = 300.0  # for the whole text, however it is cut
+    one, other = (
+        bits_per_byte(nats / len(tokens), tokens, text) for tokens in (by_characters, by_bytes)
+    )
+    assert one == pytest.approx(other) == pytest.approx(nats / math.log(2) / 350)

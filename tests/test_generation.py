@@ -12,7 +12,7 @@ from llm_course.generation import (
 )
 from llm_course.models.bigram import BigramConfig, BigramLM
 from llm_course.sampling import Sampling
-from llm_course.tokenizers import CharTokenizer
+from llm_course.tokenizers import BPETokenizer, CharTokenizer
 
 
 class Counter(nn.Module):
@@ -138,3 +138,24 @@ def test_between_two_draws_the_model_is_as_it_was(model, generator):
     model.train()
     for _ in stream(model, [torch.tensor([1])], 2, generator=generator):
         assert model.training and torch.is_grad_enabled()
+
+
+def test_a_character_of_several_tokens_is_written_whole():
+    """The bytes of a character come one by one, and show when the last of them is there."""
+    tokenizer = BPETokenizer([])
+    text = "aé漢b"
+    tokens = tokenizer.encode(text)
+
+    class Writes(nn.Module):
+        config = BigramConfig(256, 64)
+
+        def forward(self, read, targets=None):
+            logits = torch.full((*read.shape, 256), -1e9)
+            place = read.shape[1] - 1
+            logits[0, place, tokens[place % len(tokens)]] = 0
+            return logits, None
+
+    pieces = [piece for (piece,) in stream_texts(Writes(), tokenizer, [" "], len(tokens))]
+    assert pieces == ["a", "", "é", "", "", "漢", "b"]
+    cut = [piece for (piece,) in stream_texts(Writes(), tokenizer, [" "], 2)]
+    assert cut == ["a", "\ufffd"]  # it ends within a character

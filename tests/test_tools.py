@@ -151,8 +151,9 @@ def imported(path):
 
 
 ROOMS = [  # each may import from those above it, and only from those
-    {"practice_words", "download", "tokenizers", "recorded", "sampling"},
-    {"tensor_file", "train_config"},
+    {"practice_words", "download", "byte_pairs", "recorded", "sampling"},
+    {"bpe", "tensor_file", "train_config"},
+    {"tokenizers"},
     {"practice_corpus"},
     {"data"},
     {"models.bigram", "models.ngram"},
