@@ -1,7 +1,8 @@
 """Measure what results/ records: `make results`, on Tiny Shakespeare, with nothing else running.
 
 python tools/results.py                 everything (about half an hour on two cores)
-python tools/results.py scoreboard …    only what is named: scoreboard, counting, decoder, blocks, speedrun
+python tools/results.py scoreboard …    only what is named: scoreboard, counting, decoder, blocks, speedrun,
+                                        subwords
 """
 
 import argparse
@@ -25,7 +26,7 @@ from kneser_ney import KneserNeyTable  # beside this file
 from llm_course.checkpoint import PRETRAINED, load_pretrained, save_checkpoint
 from llm_course.data import Split, load_corpus, split
 from llm_course.download import SHA256
-from llm_course.evaluation import evaluate
+from llm_course.evaluation import bits_per_byte, evaluate
 from llm_course.models.block_variants import (
     NoNormBlock,
     NoResidualBlock,
@@ -38,7 +39,7 @@ from llm_course.models.single_block_transformer import BlockConfig, TransformerB
 from llm_course.recipes import LADDER, RECIPES, build
 from llm_course.recorded import RESULTS
 from llm_course.scoreboard import Scoreboard
-from llm_course.tokenizers import CharTokenizer
+from llm_course.tokenizers import BPETokenizer, CharTokenizer
 from llm_course.training import DivergedError, TrainConfig, train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -179,12 +180,33 @@ def speedrun(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Row
             yield row | {"curve seconds": history.seconds, "curve loss": history.val_loss}
 
 
+def subwords(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows:
+    """Train the decoder for half its steps on characters and on subwords of several vocabularies."""
+    train_text, val_text = tokenizer.decode(data.train), tokenizer.decode(data.val)
+    learned = BPETokenizer.train(train_text, 2048)
+    tokenizers = {"characters": tokenizer}
+    for size in (512, 1024, 2048):
+        tokenizers[f"{size} subwords"] = BPETokenizer(learned.merges[: size - 256])
+    for (name, its), seed in product(tokenizers.items(), range(2)):
+        tokens = Split(its.encode(train_text), its.encode(val_text))
+        model = build("decoder", its.vocab_size, seed)
+        config = replace(RECIPES["decoder"].training, steps=1600, seed=seed, eval_every=1600)
+        seconds = train(model, tokens, config).seconds[-1]
+        loss = evaluate(model, tokens.val)
+        row = {"tokens": name, "seed": seed, "n_tokens": len(tokens.val), "loss": loss}
+        row |= {"bits per byte": bits_per_byte(loss, tokens.val, val_text)}
+        row |= {"parameters": sum(p.numel() for p in model.parameters()), "seconds": seconds}
+        print(row, flush=True)
+        yield row
+
+
 MEASUREMENTS: dict[str, Callable[[Split, CharTokenizer, dict[str, str]], Rows]] = {
     "scoreboard": scoreboard,
     "counting": counting,
     "decoder": decoder,
     "blocks": blocks,
     "speedrun": speedrun,
+    "subwords": subwords,
 }
 
 
