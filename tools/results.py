@@ -181,19 +181,28 @@ def speedrun(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Row
 
 
 def subwords(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows:
-    """Train the decoder for half its steps on characters and on subwords of several vocabularies."""
+    """Train the decoder for half its steps on several vocabularies, and for all of them on one."""
     train_text, val_text = tokenizer.decode(data.train), tokenizer.decode(data.val)
     learned = BPETokenizer.train(train_text, 2048)
     tokenizers = {"characters": tokenizer}
     for size in (512, 1024, 2048):
         tokenizers[f"{size} subwords"] = BPETokenizer(learned.merges[: size - 256])
-    for (name, its), seed in product(tokenizers.items(), range(2)):
+    runs = [(name, 1600, seed) for name, seed in product(tokenizers, range(2))]
+    runs += [("1024 subwords", RECIPES["decoder"].training.steps, seed) for seed in range(3)]
+    for name, steps, seed in runs:
+        its = tokenizers[name]
         tokens = Split(its.encode(train_text), its.encode(val_text))
         model = build("decoder", its.vocab_size, seed)
-        config = replace(RECIPES["decoder"].training, steps=1600, seed=seed, eval_every=1600)
+        config = replace(RECIPES["decoder"].training, steps=steps, seed=seed, eval_every=steps)
         seconds = train(model, tokens, config).seconds[-1]
         loss = evaluate(model, tokens.val)
-        row = {"tokens": name, "seed": seed, "n_tokens": len(tokens.val), "loss": loss}
+        row = {
+            "tokens": name,
+            "steps": steps,
+            "seed": seed,
+            "n_tokens": len(tokens.val),
+            "loss": loss,
+        }
         row |= {"bits per byte": bits_per_byte(loss, tokens.val, val_text)}
         row |= {"parameters": sum(p.numel() for p in model.parameters()), "seconds": seconds}
         print(row, flush=True)
