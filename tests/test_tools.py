@@ -188,6 +188,7 @@ ROOMS = [  # each may import from those above it, and only from those
         "exercises.transformer_block",
         "exercises.generation",
         "exercises.speedrun",
+        "exercises.subword_tokenization",
     },
     {"__main__"},
 ]

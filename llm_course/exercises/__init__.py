@@ -18,6 +18,7 @@ from llm_course.exercises import (
     progress,
     single_head_attention,
     speedrun,
+    subword_tokenization,
     text_to_tokens,
     transformer_block,
     welcome,
@@ -34,6 +35,7 @@ NOTEBOOKS = (
     transformer_block,
     decoder_transformer,
     generation,
+    subword_tokenization,
     speedrun,
 )
 EXERCISES: dict[str, Exercise | Question] = {
