@@ -81,12 +81,12 @@ RECIPES = {
 LADDER = ("bigram", "single-head", "multi-head", "block", "decoder")  # Part I, rung by rung
 
 
-def build(name: str, vocab_size: int, seed: int = 0, device: str = "cpu") -> nn.Module:
-    """Return the untrained model of this name; the same seed, the same first weights on any device."""
+def build(name: str, vocab_size: int, seed: int = 0) -> nn.Module:
+    """Return the untrained model of this name; the same seed, the same first weights."""
     recipe = RECIPES[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = recipe.model(recipe.config(vocab_size=vocab_size)).to(device)
+        model = recipe.model(recipe.config(vocab_size=vocab_size))
     if isinstance(model, ModernTransformer):
-        model.training_dtype = fastest_dtype(torch.device(device))
+        model.training_dtype = fastest_dtype(torch.device("cpu"))
     return model

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from llm_course.data import Split
+from llm_course.download import note
 from llm_course.tensor_file import (
     CheckpointError,
     check_place,
@@ -45,7 +46,7 @@ def keep(path: Path, run: Run) -> None:
     try:
         write(path, "training", _tensors(run), header, keep_previous=True)
     except CheckpointError as error:
-        print(f"Note: {error} The training goes on; an earlier checkpoint, if there is one, stays.")
+        note(f"{error} The training goes on; an earlier checkpoint, if there is one, stays.")
 
 
 def restore(path: Path, run: Run, resume: bool) -> None:
@@ -78,7 +79,7 @@ def restore(path: Path, run: Run, resume: bool) -> None:
             problems.append(f"{file} cannot be gone on with: {reason}.")
             continue
         for problem in problems:
-            print(f"Note: {problem} The one before it is taken.")
+            note(f"{problem} The one before it is taken.")
         print(f"Going on with {file}: {_where(saved)}.")
         return
     raise CheckpointError(f"{' '.join(problems)} To begin anew, delete it or choose another name.")
@@ -135,8 +136,8 @@ def _compare(saved: Any, run: Run) -> None:
         raise ValueError("it was trained on another text")
     for name, what in (("threads", "threads"), ("torch", "PyTorch")):
         if saved[name] != wanted[name]:
-            print(
-                f"Note: {what}: {saved[name]} there, {wanted[name]} here. The last digits may differ "
+            note(
+                f"{what}: {saved[name]} there, {wanted[name]} here. The last digits may differ "
                 "from those of a training that was never interrupted."
             )
 

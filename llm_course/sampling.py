@@ -21,14 +21,16 @@ class Sampling:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        if not _is_number(self.temperature) or not 0 < self.temperature < math.inf:
+        if not isinstance(self.temperature, int | float) or not 0 < self.temperature < math.inf:
             raise ValueError(
                 f"temperature must be above 0 and finite, and is {self.temperature!r}; "
                 "top_k=1 always takes the likeliest"
             )
         if self.top_k is not None and (type(self.top_k) is not int or self.top_k < 1):
             raise ValueError(f"top_k must be a whole number from 1 on, and is {self.top_k!r}")
-        if self.top_p is not None and not (_is_number(self.top_p) and 0 < self.top_p <= 1):
+        if self.top_p is not None and not (
+            isinstance(self.top_p, int | float) and 0 < self.top_p <= 1
+        ):
             raise ValueError(f"top_p must lie above 0 and at most at 1, and is {self.top_p!r}")
 
     def probs(self, logits: Float[Tensor, "B V"]) -> Float[Tensor, "B V"]:
@@ -39,10 +41,6 @@ class Sampling:
         if self.top_p is not None:
             logits = keep_top_p(logits, self.top_p)
         return logits.softmax(dim=-1)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def keep_top_k(logits: Float[Tensor, "B V"], k: int) -> Float[Tensor, "B V"]:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+KINDS = ("model", "training")
 FORMAT = 1  # a course that writes another layout counts it up
 _NO_DIGEST = "0" * 64
 _LONGEST_HEADER = 100_000_000  # bytes, as safetensors has it
@@ -113,13 +114,10 @@ def read_header(path: Path, kind: str) -> dict[str, str]:
             raise ValueError(f"it is cut short: {size:,} bytes, and its header alone asks for more")
         raw = file.read(length)
         header = _metadata(raw)
-        if header.get("kind") != kind:
-            what = "training" if header.get("kind") == "training" else "model"
-            raise ValueError(
-                f"it holds a {what}, where a {kind} is asked for"
-                if header.get("kind") in ("training", "model")
-                else "it was not written by this course"
-            )
+        if header.get("kind") not in KINDS:
+            raise ValueError("it was not written by this course")
+        if header["kind"] != kind:
+            raise ValueError(f"it holds a {header['kind']}, where a {kind} is asked for")
         if header.get("format") != str(FORMAT):
             raise ValueError(
                 f"it has format {header.get('format')}, and this course reads format {FORMAT}: "

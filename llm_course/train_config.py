@@ -39,7 +39,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is None and name in ("max_grad_norm", "muon_rate"):
                 continue
-            if type(value) not in (int, float) or not 0 <= value < math.inf:
+            if not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a finite number from 0 on, and is {value!r}")
             if value == 0 and name != "weight_decay":
                 raise ValueError(f"{name} must be above 0, and is {value!r}")

@@ -157,9 +157,9 @@ def test_if_the_last_one_is_damaged_the_one_before_is_taken(data, path, damage, 
     again, _ = small("block")
     train(again, data, config, checkpoint=path, resume=True)
     assert_same(whole, again)
-    said = capsys.readouterr().out
-    assert "step 3 of 12" in said
-    assert ("The one before it is taken" in said) == (damage == "cut")
+    said = capsys.readouterr()
+    assert "step 3 of 12" in said.out
+    assert ("The one before it is taken" in said.err) == (damage == "cut")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_what_may_change_the_last_digits_is_told(data, path, capsys):
     saved = json.loads(header["training"]) | {"threads": 77}
     write(path, "training", tensors, {"training": json.dumps(saved)}, keep_previous=False)
     train(model, data, config, checkpoint=path, resume=True)
-    assert "threads: 77 there" in capsys.readouterr().out
+    assert "threads: 77 there" in capsys.readouterr().err
 
 
 def _hostile(path, change):
@@ -263,7 +263,7 @@ def test_a_disk_that_fills_up_stops_no_training(data, path, monkeypatch, capsys)
 
     train(model, data, config, fills_up, checkpoint=path)
     assert_same(whole, model)
-    assert capsys.readouterr().out.count("No space left on device") == 3
+    assert capsys.readouterr().err.count("No space left on device") == 3
     monkeypatch.undo()
     again, _ = small("block")
     train(again, data, config, checkpoint=path, resume=True)

@@ -97,7 +97,8 @@ def test_a_disk_that_is_full_loses_nothing(tmp_path):
     ]
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-ec", "\n".join(steps)],
-        capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     full, room = done.stdout.split("on a disk with room:")
     assert "a.training could not be written: No space left on device. Make room" in full

@@ -152,8 +152,7 @@ def imported(path):
 
 ROOMS = [  # each may import from those above it, and only from those
     {"practice_words", "download", "byte_pairs", "recorded", "sampling"},
-    {"bpe", "tensor_file", "train_config"},
-    {"tokenizers"},
+    {"tokenizers", "tensor_file", "train_config"},
     {"practice_corpus"},
     {"data"},
     {"models.bigram", "models.ngram"},

@@ -1,6 +1,6 @@
 """Measure what results/ records: `make results`, on Tiny Shakespeare, with nothing else running.
 
-python tools/results.py                 everything (about half an hour on two cores)
+python tools/results.py                 everything (about three quarters of an hour on two cores)
 python tools/results.py scoreboard …    only what is named: scoreboard, counting, decoder, blocks, speedrun,
                                         subwords
 """
@@ -162,9 +162,8 @@ def speedrun(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Row
     """Train as the sprint is trained: the modern ideas put in one by one, then all but one of them."""
     names = list(IDEAS)
     runs = [("up to", name, names[stage + 1 :]) for stage, name in enumerate(names)]
-    runs += [
-        ("all but", name, [name]) for name in names[1:-1]
-    ]  # the last stage but one is without the last
+    # "All but bfloat16" is the last stage but one.
+    runs += [("all but", name, [name]) for name in names[1:-1]]
     for ideas, name, without in runs:
         for seed in range(3):
             model = build("sprint", tokenizer.vocab_size, seed)

@@ -54,6 +54,10 @@ def _with_a_swap(generator: torch.Generator) -> tuple[list[int]]:
     return (tokens,)
 
 
+def _smallest_of_the_most_frequent(counts: Counter[Pair]) -> Pair:
+    return min(counts, key=lambda pair: (-counts[pair], pair))
+
+
 most_frequent_pair = Exercise(
     name="most_frequent_pair",
     notebook=NOTEBOOK,
@@ -85,14 +89,12 @@ def largest_of_a_tie(tokens):
     "this looks at every second pair only: (0, 1), (2, 3) … The pair (1, 2) counts, too."
 )
 def every_second(tokens):
-    counts = Counter(zip(tokens[::2], tokens[1::2], strict=False))
-    return min(counts, key=lambda pair: (-counts[pair], pair))
+    return _smallest_of_the_most_frequent(Counter(zip(tokens[::2], tokens[1::2], strict=False)))
 
 
 @most_frequent_pair.mistake("(a, b) and (b, a) are counted as one. They are two different pairs.")
 def order_ignored(tokens):
-    counts = Counter(tuple(sorted(pair)) for pair in pairwise(tokens))
-    return min(counts, key=lambda pair: (-counts[pair], pair))
+    return _smallest_of_the_most_frequent(Counter(tuple(sorted(pair)) for pair in pairwise(tokens)))
 
 
 @most_frequent_pair.mistake("this is the rarest pair: with `min`, a count needs a minus.")
@@ -183,15 +185,8 @@ def each_for_itself(tokens, pair, new):
 
 @merge.mistake("the last token is lost: a loop up to len(tokens) − 1 needs what is left behind it.")
 def last_one_lost(tokens, pair, new):
-    merged, i = [], 0
-    while i < len(tokens) - 1:
-        if tuple(tokens[i : i + 2]) == pair:
-            merged.append(new)
-            i += 2
-        else:
-            merged.append(tokens[i])
-            i += 1
-    return merged
+    merged = _merge(tokens, pair, new)
+    return merged if merged[-1] == new else merged[:-1]
 
 
 @merge.mistake("the pair is taken in either order. Only left before right is merged.")

@@ -19,7 +19,7 @@ class BlockConfig(MultiHeadConfig):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie from 0 to below 1, and is {self.dropout!r}")
         super().__post_init__()
 
