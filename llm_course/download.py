@@ -194,4 +194,5 @@ def _reason(error: BaseException) -> str:
 
 def note(message: str) -> None:
     """Say on stderr what a learner should know, where it is seen in a terminal and in a notebook."""
-    print(f"Note: {message}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":  # of several processes that train together, one speaks
+        print(f"Note: {message}", file=sys.stderr)

@@ -47,7 +47,7 @@ def evaluate(model: nn.Module, tokens: Int[Tensor, " N"], n_windows: int | None 
         new_from = torch.where(windows == 0, 0, (windows - 1) * stride + context_length - starts)
         places = starts[:, None] + torch.arange(context_length)
         inputs, targets = tokens[places].to(device), tokens[places + 1].to(device)
-        with evaluating(model):
+        with evaluating(model), torch.autocast(device.type, enabled=False):
             logits, _ = model(inputs)
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         is_new = (torch.arange(context_length) >= new_from[:, None]).flatten().to(device)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from llm_course.distributed import as_the_first, shared_out_like, whole
+
 # Of the polynomial that brings singular values near 1 (Jordan and others, "Muon", 2024).
 A, B, C = 3.4445, -4.7750, 2.0315
 
@@ -62,10 +64,11 @@ class Muon(torch.optim.Optimizer):
                     by_shape.setdefault(matrix.shape, []).append(matrix)
             for (rows, columns), matrices in by_shape.items():
                 updates = [self._with_momentum(matrix, group["momentum"]) for matrix in matrices]
-                directions = orthogonalise(torch.stack(updates), dtype=self.dtype)
+                stacked = torch.stack([whole(update) for update in updates])
+                directions = orthogonalise(stacked, dtype=self.dtype)
                 length = group["lr"] * max(1, rows / columns) ** 0.5
                 for matrix, direction in zip(matrices, directions, strict=True):
-                    matrix.sub_(direction, alpha=length)
+                    matrix.sub_(shared_out_like(direction, matrix), alpha=length)
 
     def _with_momentum(self, matrix: nn.Parameter, momentum: float) -> Tensor:
         """Return the gradient, mixed with the mean of those before (Nesterov's way)."""
@@ -115,6 +118,5 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
             product[0, 0].item()  # waits for a GPU
             times.append(time.perf_counter() - started)
         seconds[dtype] = min(times)
-    return (
-        torch.bfloat16 if 1.5 * seconds[torch.bfloat16] < seconds[torch.float32] else torch.float32
-    )
+    pays = 1.5 * seconds[torch.bfloat16] < seconds[torch.float32]
+    return as_the_first(torch.bfloat16 if pays else torch.float32)

@@ -81,12 +81,14 @@ RECIPES = {
 LADDER = ("bigram", "single-head", "multi-head", "block", "decoder")  # Part I, rung by rung
 
 
-def build(name: str, vocab_size: int, seed: int = 0) -> nn.Module:
-    """Return the untrained model of this name; the same seed, the same first weights."""
+def build(
+    name: str, vocab_size: int, seed: int = 0, device: torch.device | str = "cpu"
+) -> nn.Module:
+    """Return the untrained model of this name; the same seed, the same first weights on every device."""
     recipe = RECIPES[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = recipe.model(recipe.config(vocab_size=vocab_size))
+        model = recipe.model(recipe.config(vocab_size=vocab_size)).to(device)
     if isinstance(model, ModernTransformer):
-        model.training_dtype = fastest_dtype(torch.device("cpu"))
+        model.training_dtype = fastest_dtype(torch.device(device))
     return model

@@ -14,6 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from llm_course.data import Split
+from llm_course.distributed import (
+    keep_dropout_apart,
+    n_processes,
+    rank,
+    shared_out_like,
+    whole,
+)
 from llm_course.download import note
 from llm_course.tensor_file import (
     CheckpointError,
@@ -43,8 +50,11 @@ class Run:
 def keep(path: Path, run: Run) -> None:
     """Write the checkpoint. Where that fails, say so and go on: the one before stays."""
     header = {"training": json.dumps(_about(run) | {"history": asdict(run.history)})}
+    tensors = _tensors(run)  # on several processes, all give their parts, and the first one writes
+    if rank():
+        return
     try:
-        write(path, "training", _tensors(run), header, keep_previous=True)
+        write(path, "training", tensors, header, keep_previous=True)
     except CheckpointError as error:
         note(f"{error} The training goes on; an earlier checkpoint, if there is one, stays.")
 
@@ -87,11 +97,12 @@ def restore(path: Path, run: Run, resume: bool) -> None:
 
 def _tensors(run: Run) -> dict[str, Tensor]:
     """Return all tensors of a run by name; none shares its memory with another."""
-    tensors = {f"model.{name}": value.clone() for name, value in run.model.state_dict().items()}
+    weights = run.model.state_dict().items()
+    tensors = {f"model.{name}": whole(value).clone() for name, value in weights}
     for number, optimizer in enumerate(run.optimizers):
         for name, parameter in run.model.named_parameters():
             for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{number}.{key}.{name}"] = value
+                tensors[f"optimizer.{number}.{key}.{name}"] = whole(value)
     tensors["random.batches"] = run.generator.get_state()
     tensors["random.dropout"] = torch.get_rng_state()
     device = next(run.model.parameters()).device
@@ -103,12 +114,13 @@ def _tensors(run: Run) -> dict[str, Tensor]:
 def _about(run: Run) -> dict[str, Any]:
     """Return what a run that goes on must agree with, and in which precision it computes."""
     return {
-        "model": type(run.model).__name__,
+        "model": type(run.model).__name__.removeprefix("FSDP"),
         "sizes": asdict(run.model.config),
         "config": asdict(run.config),
         "data": _digest(run.data),
         "dtypes": [str(getattr(run.model, "training_dtype", None))]
         + [str(getattr(optimizer, "dtype", None)) for optimizer in run.optimizers],
+        "processes": n_processes(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -134,10 +146,11 @@ def _compare(saved: Any, run: Run) -> None:
                 raise ValueError(f"{name} is {there} there, and {here} here")
     if saved["data"] != wanted["data"]:
         raise ValueError("it was trained on another text")
-    for name, what in (("threads", "threads"), ("torch", "PyTorch")):
-        if saved[name] != wanted[name]:
+    for name in ("processes", "threads", "torch"):
+        there = saved.get(name, wanted[name])
+        if there != wanted[name]:
             note(
-                f"{what}: {saved[name]} there, {wanted[name]} here. The last digits may differ "
+                f"{name}: {there} there, {wanted[name]} here. The last digits may differ "
                 "from those of a training that was never interrupted."
             )
 
@@ -167,17 +180,22 @@ def _fill(run: Run, saved: Any, history: History, tensors: dict[str, Tensor]) ->
     torch.Generator().set_state(batches)  # raises where it is none
     torch.Generator().set_state(dropout)
 
-    run.model.load_state_dict(weights)
+    for name, pattern in run.model.state_dict().items():
+        pattern.copy_(shared_out_like(weights[name], pattern))
     if dtypes[0] is not None:
         run.model.training_dtype = dtypes[0]
     for optimizer, dtype, state in zip(run.optimizers, dtypes[1:], states, strict=True):
         if dtype is not None:
             optimizer.dtype = dtype
         for name, values in state.items():
-            device = parameters[name].device
-            optimizer.state[parameters[name]] = {k: v.to(device) for k, v in values.items()}
+            parameter = parameters[name]
+            optimizer.state[parameter] = {
+                key: shared_out_like(value, parameter) if value.ndim else value.to(parameter.device)
+                for key, value in values.items()
+            }
     run.generator.set_state(batches)
     torch.set_rng_state(dropout)
+    keep_dropout_apart()
     if "dropout on cuda" in random:
         torch.cuda.set_rng_state(random["dropout on cuda"])
     for name, values in asdict(history).items():

@@ -10,7 +10,8 @@ class TrainConfig:
 
     `warmup_steps`: the learning rate climbs to its full value in so many steps. `decay`: from there it
     falls on a straight line, to 0 after the last step. `max_grad_norm`: a longer gradient is shortened
-    to this length. `muon_rate`: Muon moves the blocks' matrices at it. `eval_every` counts steps.
+    to this length. `muon_rate`: Muon moves the blocks' matrices at it. `micro_batches`: the windows of a
+    step are computed in so many parts, one after the other. `eval_every` counts steps.
     """
 
     steps: int = 1000
@@ -21,12 +22,14 @@ class TrainConfig:
     decay: bool = False
     max_grad_norm: float | None = None
     muon_rate: float | None = None
+    micro_batches: int = 1
     eval_every: int = 100
     eval_windows: int | None = None  # None: every window of the validation tokens
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "batch_size": 1, "eval_every": 1, "warmup_steps": 0, "seed": 0}
+        least = {"steps": 1, "batch_size": 1, "eval_every": 1, "micro_batches": 1}
+        least |= {"warmup_steps": 0, "seed": 0}
         if self.eval_windows is not None:
             least["eval_windows"] = 1
         for name, smallest in least.items():
@@ -35,6 +38,11 @@ class TrainConfig:
                 raise ValueError(
                     f"{name} must be a whole number from {smallest} on, and is {value!r}"
                 )
+        if self.batch_size % self.micro_batches:
+            raise ValueError(
+                f"micro_batches must divide batch_size, and {self.batch_size} / {self.micro_batches} "
+                "is no whole number"
+            )
         for name in ("learning_rate", "weight_decay", "max_grad_norm", "muon_rate"):
             value = getattr(self, name)
             if value is None and name in ("max_grad_norm", "muon_rate"):
@@ -49,7 +57,7 @@ class TrainConfig:
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 1."""
         if step <= self.warmup_steps:
-            return self.learning_rate * step / self.warmup_steps
+            return self.learning_rate * (step / self.warmup_steps)
         if self.decay:
             left = (self.steps - step + 1) / (self.steps - self.warmup_steps)
             return self.learning_rate * left

@@ -11,6 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from llm_course.data import Split, get_batch
+from llm_course.distributed import n_processes, unwrapped
 from llm_course.evaluation import count_windows, evaluate
 from llm_course.optimizers import make_optimizers
 from llm_course.resuming import Run, keep, restore
@@ -33,22 +34,26 @@ def train(
 ) -> History:
     """Train the model in place and return the record; `callback(step, history)` follows every evaluation.
 
-    The batches depend on `config.seed` alone. Progress goes to stdout: one line that rewrites itself, or
-    in a log file a line an evaluation. "Interrupt kernel" ends the training with what it has reached.
+    It runs where the model is, on batches that depend on `config.seed` alone. Progress goes to stdout: one
+    line that rewrites itself, or in a log file a line an evaluation. "Interrupt kernel" ends the training
+    with what it has reached.
 
     Every evaluation also writes the file `checkpoint`, if one is named. After a crash, the same call with
     `resume=True` goes on from there, and ends as if nothing had happened: bit for bit, on the same
     machine. Raises DivergedError when the loss is not finite, CheckpointError for files.
     """
     generator = torch.Generator().manual_seed(config.seed)
+    n_parts, n_windows = config.micro_batches, config.batch_size // config.micro_batches
     rates = config.learning_rate, config.muon_rate
-    optimizers = make_optimizers(model, *rates, config.weight_decay)
+    optimizers = make_optimizers(unwrapped(model), *rates, config.weight_decay)
     history = History()
-    run = Run(model, data, config, optimizers, generator, history)
+    run = Run(unwrapped(model), data, config, optimizers, generator, history)
     if checkpoint is not None:
         restore(Path(checkpoint), run, resume)
     if not history.steps:
         _measure(run, 0, 0.0, callback)
+    context_length = run.model.config.context_length
+    tokens = data.train.to(next(model.parameters()).device)
     step = done = history.steps[-1]
     seconds = history.seconds[-1]
     model.train()
@@ -58,15 +63,15 @@ def train(
             share = config.learning_rate_at(step) / config.learning_rate
             for optimizer, rate in zip(optimizers, rates, strict=False):
                 optimizer.param_groups[0]["lr"] = share * rate
-            inputs, targets = get_batch(
-                data.train, config.batch_size, model.config.context_length, generator
-            )
-            _, loss = model(inputs, targets)
-            if loss.is_cpu and not loss.isfinite():  # a GPU would have to be waited for
-                raise _diverged(run, step, loss.item())
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            loss.backward()
+            for part in range(n_parts):
+                inputs, targets = get_batch(tokens, n_windows, context_length, generator)
+                _, loss = model(inputs, targets)
+                if loss.is_cpu and not loss.isfinite():  # a GPU would have to be waited for
+                    raise _diverged(run, step, loss.item())
+                if part == 0:
+                    for optimizer in optimizers:
+                        optimizer.zero_grad()
+                (loss / n_parts).backward()
             if config.max_grad_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
             for optimizer in optimizers:
@@ -108,7 +113,9 @@ def _measure(
 
 def _diverged(run: Run, step: int, loss: float) -> DivergedError:
     """Say what is known: the gradients at hand are those of the last step that was made."""
-    grads = [p.grad for p in run.model.parameters() if p.grad is not None]
+    grads = (
+        [] if n_processes() > 1 else [p.grad for p in run.model.parameters() if p.grad is not None]
+    )
     before = f", after a gradient of length {nn.utils.get_total_norm(grads):.3g}" if grads else ""
     rate = run.config.learning_rate_at(max(step, 1))
     return DivergedError(

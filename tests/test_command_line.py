@@ -93,7 +93,7 @@ def test_the_loss_told_after_training_is_that_of_the_whole_validation_text(
     own_text, monkeypatch, capsys
 ):
     estimated = History(steps=[9999], tokens=[0], seconds=[1.0], train_loss=[9.0], val_loss=[9.0])
-    monkeypatch.setattr("llm_course.__main__.train", lambda *arguments, **options: estimated)
+    monkeypatch.setattr("llm_course.commands.train", lambda *arguments, **options: estimated)
     main(["train", "bigram", "--text", str(own_text)])
     told = re.search(r"validation loss (\d\.\d{3}) nats", capsys.readouterr().out)[1]
     main(["evaluate", "--text", str(own_text)])
@@ -230,7 +230,7 @@ def test_stopping_is_no_error_with_a_traceback(own_text, monkeypatch, capsys):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("llm_course.__main__.train", interrupted)
+    monkeypatch.setattr("llm_course.commands.train", interrupted)
     assert main(["train", "bigram", "--text", str(own_text)]) == 130
     assert "stopped" in capsys.readouterr().err
 
@@ -364,6 +364,6 @@ def test_a_loss_that_is_no_number_is_one_line(own_text, monkeypatch, capsys):
     def diverges(*arguments, **options):
         raise DivergedError("the loss is nan in step 3")
 
-    monkeypatch.setattr("llm_course.__main__.train", diverges)
+    monkeypatch.setattr("llm_course.commands.train", diverges)
     assert main(["train", "bigram", "--text", str(own_text)]) == 2
     assert capsys.readouterr().err == "error: the loss is nan in step 3\n"

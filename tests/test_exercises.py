@@ -1,6 +1,7 @@
 """Every mistake gets its own hint, every reference passes, and no attempt gets a traceback."""
 
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -260,9 +261,11 @@ def test_layers_among_the_inputs_are_left_alone_too():
     assert "changes its argument norm1" in examine(find("block"), resetting, seed=1).feedback
 
 
-def test_a_loop_that_never_ends_is_stopped(monkeypatch):
+@pytest.mark.parametrize("usual", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_loop_that_never_ends_is_stopped(monkeypatch, request, usual):
     monkeypatch.setattr(trials, "TIME_LIMIT", 0.3)
-
+    before = signal.signal(signal.SIGINT, usual)  # ignored: as in a process in the background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     calls = []
 
     def endless(x):
@@ -273,6 +276,7 @@ def test_a_loop_that_never_ends_is_stopped(monkeypatch):
     result = examine(find("causal_means"), endless, seed=1)
     assert "not done after 0 seconds" in result.feedback
     assert len(calls) == 1, "one trial is enough"
+    assert signal.getsignal(signal.SIGINT) == usual
 
 
 def test_the_learners_own_interrupt_is_not_swallowed():
@@ -353,3 +357,19 @@ def test_numbers_and_tuples_are_compared_too():
         in examine(exercise, lambda x: (x.mean(), x[0]), 0).feedback
     )
     assert "the result[0] should be" in examine(exercise, lambda x: (x.sum(), 2 * x), 0).feedback
+
+
+def test_lists_of_tensors_and_whole_numbers_are_compared(monkeypatch):
+    def draw(generator):
+        return [torch.randint(1000, (n, 3), generator=generator) for n in (4, 5)], 1
+
+    exercise = Exercise("parts", "00", 1, 1, lambda parts, n: parts[n] + 1, draw, "Add one.")
+    exercise.mistake("one is taken off.")(lambda parts, n: parts[n] - 1)
+
+    def changes(parts, n):
+        parts[n] += 1
+        return parts[n]
+
+    assert examine(exercise, lambda parts, n: parts[n] + 1).passed
+    assert "one is taken off" in examine(exercise, lambda parts, n: parts[n] - 1).feedback
+    assert "changes its argument parts" in examine(exercise, changes).feedback

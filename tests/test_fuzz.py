@@ -389,6 +389,10 @@ words = st.one_of(
         ["--prompt", "--length", "--temperature", "--top-k", "--top-p", "--model", "--text"]
     ),
     st.sampled_from(
+        ["--set", "steps=2", "batch_size=3", "decay=True", "--device", "cuda", "--strategy"]
+    ),
+    st.sampled_from(["--history", "--bfloat16", "--compile", "micro_batches=", "steps=[", "ddp"]),
+    st.sampled_from(
         ["0", "-1", "1", "nan", "inf", "1e999", "--out", "", " ", "no such file", "--to"]
     ),
     st.text(
@@ -399,8 +403,8 @@ words = st.one_of(
 
 @fuzz("command line", arguments=st.lists(words, max_size=5))
 def test_any_command_line_is_done_or_refused_in_one_line(away, capsys, monkeypatch, arguments):
-    monkeypatch.setattr("llm_course.__main__.train", refuse)  # what may be asked for takes minutes
-    monkeypatch.setattr("llm_course.__main__.stream_texts", refuse)
+    monkeypatch.setattr("llm_course.commands.train", refuse)  # what may be asked for takes minutes
+    monkeypatch.setattr("llm_course.commands.stream_texts", refuse)
     assume("-h" not in arguments and not any(a.startswith("--h") for a in arguments))
     capsys.readouterr()
     try:

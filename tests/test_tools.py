@@ -151,7 +151,7 @@ def imported(path):
 
 
 ROOMS = [  # each may import from those above it, and only from those
-    {"practice_words", "download", "byte_pairs", "recorded", "sampling"},
+    {"practice_words", "download", "byte_pairs", "recorded", "sampling", "distributed", "devices"},
     {"tokenizers", "tensor_file", "train_config"},
     {"practice_corpus"},
     {"data"},
@@ -189,6 +189,7 @@ ROOMS = [  # each may import from those above it, and only from those
         "exercises.speedrun",
         "exercises.subword_tokenization",
     },
+    {"commands"},
     {"__main__"},
 ]
 

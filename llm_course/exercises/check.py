@@ -83,7 +83,8 @@ def _is(wrong: Callable[..., Any], outcomes: list[Outcome], trials: list[tuple])
             if type(error) is not type(outcome.error) or str(error) != said(outcome.error):
                 return False
         else:
-            if outcome.error is not None or not equal(_as_decimal(outcome.value), value):
+            forms = (outcome.value, _as_decimal(outcome.value))
+            if outcome.error is not None or not any(equal(form, value) for form in forms):
                 return False
     return True
 
@@ -130,7 +131,7 @@ def _changed_inputs(exercise: Exercise, outcomes: list[Outcome], trials: list[tu
     names = list(inspect.signature(exercise.reference).parameters)
     for outcome, inputs in zip(outcomes, trials, strict=True):
         for name, before, after in zip(names, inputs, outcome.inputs_after, strict=True):
-            if isinstance(before, (dict, list)) and after != before:
+            if isinstance(before, (dict, list)) and not _same(after, before):
                 return (
                     f"your function changes its argument {name}, which its caller may still need."
                 )
@@ -140,6 +141,12 @@ def _changed_inputs(exercise: Exercise, outcomes: list[Outcome], trials: list[tu
                     "+= or the like, an operation whose name ends with _, or an assignment into the tensor."
                 )
     return ""
+
+
+def _same(after: Any, before: Any) -> bool:
+    if isinstance(before, list):
+        return equal(after, before)
+    return after == before
 
 
 def _tensors(argument: Any) -> list[Tensor]:

@@ -7,6 +7,7 @@ import dis
 import inspect
 import io
 import linecache
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -65,6 +66,8 @@ def within(seconds: float, function: Callable[[], Any]) -> Any:
                 state["late"] = True
                 _thread.interrupt_main()
 
+    # A process that runs in the background may ignore interrupts: here it must not.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(seconds, interrupt)
     timer.daemon = True
     timer.start()
@@ -82,6 +85,7 @@ def within(seconds: float, function: Callable[[], Any]) -> Any:
     finally:
         state["ended"] = True
         timer.cancel()
+        signal.signal(signal.SIGINT, signal.SIG_DFL if usual is None else usual)
 
 
 def is_untouched(function: Any) -> bool:
