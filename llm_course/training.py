@@ -20,6 +20,9 @@ from llm_course.train_config import History, TrainConfig
 __all__ = ["DivergedError", "History", "TrainConfig", "train"]
 
 
+Callback = Callable[[int, History], bool | None]
+
+
 class DivergedError(ArithmeticError):
     """The loss is no number any more; the message says where it happened and what to try."""
 
@@ -28,15 +31,15 @@ def train(
     model: nn.Module,
     data: Split,
     config: TrainConfig,
-    callback: Callable[[int, History], None] | None = None,
+    callback: Callback | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
 ) -> History:
-    """Train the model in place and return the record; `callback(step, history)` follows every evaluation.
+    """Train the model in place and return the record.
 
-    It runs where the model is, on batches that depend on `config.seed` alone. Progress goes to stdout: one
-    line that rewrites itself, or in a log file a line an evaluation. "Interrupt kernel" ends the training
-    with what it has reached.
+    It runs where the model is, on batches that depend on `config.seed` alone. `callback(step, history)`
+    follows every evaluation, and may end the training by returning True; "Interrupt kernel" ends it, too.
+    Progress goes to stdout: one line that rewrites itself, or in a log file a line an evaluation.
 
     Every evaluation also writes the file `checkpoint`, if one is named. After a crash, the same call with
     `resume=True` goes on from there, and ends as if nothing had happened: bit for bit, on the same
@@ -78,13 +81,15 @@ def train(
                 optimizer.step()
             seconds += time.perf_counter() - started
             if step % config.eval_every == 0 or step == config.steps:
-                _measure(run, step, seconds, callback)
+                is_enough = _measure(run, step, seconds, callback)
                 if checkpoint is not None:
                     keep(Path(checkpoint), run)
                 measured = f"validation loss {history.val_loss[-1]:.3f}"
                 progress.set_postfix_str(measured, refresh=False)
                 if progress.disable:
                     print(f"step {step:,} of {config.steps:,}: {measured}")
+                if is_enough:
+                    break
     except KeyboardInterrupt:
         print(
             f"Stopped in step {step:,} of {config.steps:,}, last measured after {history.steps[-1]:,}."
@@ -92,10 +97,11 @@ def train(
     return history
 
 
-def _measure(
-    run: Run, step: int, seconds: float, callback: Callable[[int, History], None] | None
-) -> None:
-    """Add one entry to the history: the same number of windows for training and validation text."""
+def _measure(run: Run, step: int, seconds: float, callback: Callback | None) -> bool:
+    """Add one entry to the history, and return whether the callback wants no more.
+
+    The same number of windows is taken from training and validation text.
+    """
     model, data, config, history = run.model, run.data, run.config, run.history
     context_length = model.config.context_length
     n_windows = config.eval_windows or count_windows(data.val, context_length)
@@ -107,8 +113,7 @@ def _measure(
     history.seconds.append(seconds)
     history.train_loss.append(losses[0])
     history.val_loss.append(losses[1])
-    if callback is not None:
-        callback(step, history)
+    return callback is not None and callback(step, history) is True
 
 
 def _diverged(run: Run, step: int, loss: float) -> DivergedError:

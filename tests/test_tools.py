@@ -165,7 +165,7 @@ ROOMS = [  # each may import from those above it, and only from those
     {"generation", "recording"},
     {"resuming"},
     {"training"},
-    {"models.modern_variants"},
+    {"models.modern_variants", "early_stopping"},
     {"plots", "notebook", "recipes", "scoreboard"},
     {"checkpoint", "attention_view"},
     {

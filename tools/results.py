@@ -1,8 +1,8 @@
 """Measure what results/ records: `make results`, on Tiny Shakespeare, with nothing else running.
 
-python tools/results.py                 everything (about three quarters of an hour on two cores)
+python tools/results.py                 everything (an hour and a half on two cores)
 python tools/results.py scoreboard …    only what is named: scoreboard, counting, decoder, blocks, speedrun,
-                                        subwords
+                                        subwords, regularization
 """
 
 import argparse
@@ -26,6 +26,7 @@ from kneser_ney import KneserNeyTable  # beside this file
 from llm_course.checkpoint import PRETRAINED, load_pretrained, save_checkpoint
 from llm_course.data import Split, load_corpus, split
 from llm_course.download import SHA256
+from llm_course.early_stopping import KeepBest
 from llm_course.evaluation import bits_per_byte, evaluate
 from llm_course.models.block_variants import (
     NoNormBlock,
@@ -33,6 +34,7 @@ from llm_course.models.block_variants import (
     PostNormBlock,
     with_blocks,
 )
+from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.models.modern_variants import IDEAS
 from llm_course.models.ngram import NgramTable
 from llm_course.models.single_block_transformer import BlockConfig, TransformerBlock
@@ -208,6 +210,49 @@ def subwords(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Row
         yield row
 
 
+def regularization(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows:
+    """Overfit a small model on a slice, with one remedy at a time; then the decoder with dropout.
+
+    The first half of the validation text chooses when to stop, the second half judges.
+    """
+    choose, judge = data.val.chunk(2)
+    small = DecoderConfig(tokenizer.vocab_size, context_length=32, n_embd=64, n_layer=2)
+    training = TrainConfig(steps=1500, learning_rate=3e-3, eval_every=150, eval_windows=300)
+    remedies = [("nothing", {})]
+    remedies += [("dropout", {"dropout": p}) for p in (0.1, 0.2, 0.3, 0.5)]
+    remedies += [("weight decay", {"weight_decay": decay}) for decay in (0.1, 0.3, 1.0)]
+    remedies += [("more text", {"n": n}) for n in (40_000, 80_000)]
+    for (remedy, options), seed in product(remedies, range(5)):
+        dropout, n = options.get("dropout", 0.0), options.get("n", 20_000)
+        torch.manual_seed(seed)
+        model = DecoderTransformer(replace(small, dropout=dropout))
+        config = replace(training, seed=seed, weight_decay=options.get("weight_decay", 0.0))
+        best = KeepBest(model)
+        history = train(model, Split(data.train[:n], choose), config, best)
+        row = {"remedy": remedy, **options, "seed": seed, "loss at the end": evaluate(model, judge)}
+        best.restore()
+        row |= {"loss at the best": evaluate(model, judge), "best step": best.step}
+        print(row, flush=True)
+        yield row | {"steps": history.steps, "train": history.train_loss, "val": history.val_loss}
+    train_text, val_text = tokenizer.decode(data.train), tokenizer.decode(data.val)
+    words = BPETokenizer.train(train_text, 1024)
+    in_words = Split(words.encode(train_text), words.encode(val_text))
+    runs = [("characters", data, 0.0), ("characters", data, 0.1)]
+    runs += [("1024 subwords", in_words, p) for p in (0.0, 0.1, 0.2)]
+    for (name, tokens, dropout), seed in product(runs, range(2)):
+        vocab_size = tokenizer.vocab_size if name == "characters" else words.vocab_size
+        torch.manual_seed(seed)
+        model = DecoderTransformer(DecoderConfig(vocab_size, dropout=dropout))
+        config = replace(RECIPES["decoder"].training, seed=seed)
+        history = train(model, tokens, config)
+        loss = evaluate(model, tokens.val)
+        row = {"remedy": "decoder", "tokens": name, "dropout": dropout, "seed": seed, "loss": loss}
+        row |= {"nats per character": loss * len(tokens.val) / len(val_text)}
+        row |= {"train loss": history.train_loss[-1], "seconds": history.seconds[-1]}
+        print(row, flush=True)
+        yield row
+
+
 MEASUREMENTS: dict[str, Callable[[Split, CharTokenizer, dict[str, str]], Rows]] = {
     "scoreboard": scoreboard,
     "counting": counting,
@@ -215,6 +260,7 @@ MEASUREMENTS: dict[str, Callable[[Split, CharTokenizer, dict[str, str]], Rows]] 
     "blocks": blocks,
     "speedrun": speedrun,
     "subwords": subwords,
+    "regularization": regularization,
 }
 
 
