@@ -151,7 +151,16 @@ def imported(path):
 
 
 ROOMS = [  # each may import from those above it, and only from those
-    {"practice_words", "download", "byte_pairs", "recorded", "sampling", "distributed", "devices"},
+    {
+        "practice_words",
+        "download",
+        "byte_pairs",
+        "recorded",
+        "sampling",
+        "distributed",
+        "devices",
+        "scaling",
+    },
     {"tokenizers", "tensor_file", "train_config"},
     {"practice_corpus"},
     {"data"},
