@@ -2,7 +2,7 @@
 
 python tools/results.py                 everything (an hour and a half on two cores)
 python tools/results.py scoreboard …    only what is named: scoreboard, counting, decoder, blocks, speedrun,
-                                        subwords, regularization
+                                        subwords, regularization, scaling
 """
 
 import argparse
@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kneser_ney import KneserNeyTable  # beside this file
+from kneser_ney import KneserNeyTable  # beside this file, as is
+from scaling_runs import scaling
 
 from llm_course.checkpoint import PRETRAINED, load_pretrained, save_checkpoint
 from llm_course.data import Split, load_corpus, split
@@ -261,6 +262,7 @@ MEASUREMENTS: dict[str, Callable[[Split, CharTokenizer, dict[str, str]], Rows]] 
     "speedrun": speedrun,
     "subwords": subwords,
     "regularization": regularization,
+    "scaling": scaling,
 }
 
 
