@@ -195,6 +195,7 @@ ROOMS = [  # each may import from those above it, and only from those
         "exercises.multi_head_attention",
         "exercises.transformer_block",
         "exercises.generation",
+        "exercises.gpu_and_distributed",
         "exercises.speedrun",
         "exercises.subword_tokenization",
     },

@@ -14,6 +14,7 @@ from llm_course.exercises import (
     bigram,
     decoder_transformer,
     generation,
+    gpu_and_distributed,
     multi_head_attention,
     progress,
     single_head_attention,
@@ -36,6 +37,7 @@ NOTEBOOKS = (
     decoder_transformer,
     generation,
     subword_tokenization,
+    gpu_and_distributed,
     speedrun,
 )
 EXERCISES: dict[str, Exercise | Question] = {
