@@ -237,7 +237,8 @@ encode = Exercise(
 
 
 @encode.mistake(
-    "the merges are applied in the order of the text, from the left. What was learned first comes first."
+    "the merges are not applied in their own order, but from the left of the text, or sorted. What was "
+    "learned first comes first: go through the list as it is."
 )
 def in_text_order(tokens, merges):
     new_of = dict(merges)
@@ -264,7 +265,8 @@ def one_merge(tokens, merges):
 
 
 @encode.mistake(
-    "each merge is applied to the tokens as they came, and only the last one shows. Keep what each gives."
+    "what a merge gives gets lost: the next begins again with the tokens as they came. Keep it: "
+    "tokens = merge(tokens, …)."
 )
 def each_from_the_start(tokens, merges):
     return _merge(tokens, *merges[-1])
