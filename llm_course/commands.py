@@ -32,7 +32,7 @@ from llm_course.evaluation import bits, evaluate, perplexity
 from llm_course.generation import generate_text, stream_texts
 from llm_course.recipes import RECIPES, build
 from llm_course.sampling import Sampling
-from llm_course.scoreboard import load_recorded
+from llm_course.scoreboard import beyond_part_one, load_recorded
 from llm_course.tensor_file import check_place, previous
 from llm_course.tokenizers import CharTokenizer
 from llm_course.training import train
@@ -149,6 +149,7 @@ def show_scoreboard(options: argparse.Namespace) -> None:
     print(
         f"Recorded on {made['date']} by `{made['command']}` ({made['machine']}), {made['corpus']}"
     )
+    scoreboard.rows += beyond_part_one()
     print(scoreboard)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from llm_course.data import Split
 from llm_course.distributed import (
+    as_the_first,
     keep_dropout_apart,
     n_processes,
     rank,
@@ -65,6 +66,14 @@ def restore(path: Path, run: Run, resume: bool) -> None:
     Raises CheckpointError where something stands there and `resume` was not asked for, and where it is no
     checkpoint of this very training. If the file is damaged, the one before it is taken.
     """
+    _restore_here(path, run, resume)
+    if as_the_first(run.history.steps) != run.history.steps:
+        raise CheckpointError(
+            f"{path} is not the file that the first process sees. Choose a folder that all machines share."
+        )
+
+
+def _restore_here(path: Path, run: Run, resume: bool) -> None:
     check_place(path)
     files = [file for file in (path, previous(path)) if file.exists()]
     if not files:

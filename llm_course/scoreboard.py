@@ -1,10 +1,12 @@
 """The scoreboard: every model that was met so far, judged by the same measure."""
 
+import math
 from dataclasses import asdict, dataclass
 
 from llm_course.data import Corpus
 from llm_course.download import note
 from llm_course.evaluation import bits, perplexity
+from llm_course.recipes import build
 from llm_course.recorded import load_rows
 
 
@@ -82,6 +84,18 @@ def load_recorded() -> tuple[Scoreboard, dict[str, str]]:
     """Return the scoreboard that `make results` recorded, and how, when and where it was made."""
     rows, made = load_rows("scoreboard")
     return Scoreboard([Row(**row) for row in rows]), made
+
+
+def beyond_part_one() -> list[Row]:
+    """Return the recorded models that came after the ladder, each the middle one of its seeds."""
+    bench = {(row["what"], row["unit"]): row["median"] for row in load_rows("bench")[0]}
+    n_parameters = sum(parameter.numel() for parameter in build("modern", 65).parameters())
+    rows = [Row("modern", bench["modern", "nats"], n_parameters, bench["modern", "s"])]
+    whole = [row for row in load_rows("subwords")[0] if row["steps"] == 3200]
+    middle = sorted(whole, key=lambda row: row["loss"])[len(whole) // 2]
+    loss = middle["bits per byte"] * math.log(2)  # in this text, a character is a byte
+    rows.append(Row("decoder, 1,024 subwords", loss, middle["parameters"], middle["seconds"]))
+    return rows
 
 
 def scoreboard_before(model: str, corpus: Corpus) -> Scoreboard:

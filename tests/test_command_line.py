@@ -160,6 +160,7 @@ def test_unknown_words_are_refused_with_the_choices(away, capsys):
 def test_the_scoreboard_shows_what_was_recorded(monkeypatch, tmp_path, capsys):
     row = {"model": "a table", "loss": 2.0, "parameters": 1234, "seconds": 0.5}
     made = {"date": "2026-01-01", "command": "make results", "machine": "one", "corpus": "a text"}
+    monkeypatch.setattr("llm_course.commands.beyond_part_one", lambda: [])
     file = tmp_path / "scoreboard.json"
     monkeypatch.setattr(recorded, "RESULTS", tmp_path)
     assert main(["scoreboard"]) == 2

@@ -21,6 +21,7 @@ from llm_course.models.bigram import BigramConfig, BigramLM
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.models.modern_transformer import ModernConfig, ModernTransformer
 from llm_course.optimizers import make_optimizers
+from llm_course.tensor_file import CheckpointError
 from llm_course.training import TrainConfig, train
 
 ROOT = Path(__file__).parent.parent
@@ -179,6 +180,12 @@ def test_the_rows_are_shared_out_evenly_or_not_at_all(monkeypatch):
     with pytest.raises(ValueError, match="4 windows cannot be shared out evenly to 3 processes"):
         distributed._own_rows(model, (rows[:4], rows[:4]))
     assert distributed._own_rows(model.eval(), (rows,)) == (rows,)
+
+
+def test_processes_that_see_different_files_are_told(monkeypatch, tmp_path):
+    monkeypatch.setattr("llm_course.resuming.as_the_first", lambda steps: [0, 10])
+    with pytest.raises(CheckpointError, match="a folder that all machines share"):
+        train(fresh("bigram"), data(), CONFIG, checkpoint=tmp_path / "a.training", resume=True)
 
 
 def test_strategies_are_named():

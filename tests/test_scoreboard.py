@@ -2,7 +2,7 @@ import math
 
 from llm_course.data import Corpus
 from llm_course.recipes import LADDER
-from llm_course.scoreboard import Row, Scoreboard, load_recorded, scoreboard_before
+from llm_course.scoreboard import Row, Scoreboard, beyond_part_one, load_recorded, scoreboard_before
 
 
 def test_rows_keep_their_order_and_are_replaced_by_name():
@@ -37,3 +37,11 @@ def test_a_notebook_gets_the_rows_above_its_own(capsys):
     assert [row.model for row in rows][-2:] == ["8-gram table", "bigram"]
     assert scoreboard_before("single-head", Corpus("Practice corpus", "", "")).rows == []
     assert "measured on Tiny Shakespeare" in capsys.readouterr().err
+
+
+def test_what_came_after_the_ladder_is_better_than_it():
+    ladder = load_recorded()[0]
+    later = {row.model: row for row in beyond_part_one()}
+    assert list(later)[:2] == ["modern", "decoder, 1,024 subwords"]
+    assert all(row.loss < ladder.best().loss - 0.05 for row in later.values())
+    assert later["decoder, 1,024 subwords"].parameters == 865_408

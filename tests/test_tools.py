@@ -175,8 +175,8 @@ ROOMS = [  # each may import from those above it, and only from those
     {"resuming"},
     {"training"},
     {"models.modern_variants", "early_stopping"},
-    {"plots", "notebook", "recipes", "scoreboard"},
-    {"checkpoint", "attention_view"},
+    {"plots", "notebook", "recipes"},
+    {"checkpoint", "attention_view", "scoreboard"},
     {
         "exercises.exercise",
         "exercises.trial",

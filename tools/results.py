@@ -2,7 +2,7 @@
 
 python tools/results.py                 everything (an hour and a half on two cores)
 python tools/results.py scoreboard …    only what is named: scoreboard, counting, decoder, blocks, speedrun,
-                                        subwords, regularization, scaling
+                                        subwords, regularization, scaling, floor
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from kneser_ney import KneserNeyTable  # beside this file, as is
-from scaling_runs import scaling
+from scaling_runs import floor, scaling
 
 from llm_course.checkpoint import PRETRAINED, load_pretrained, save_checkpoint
 from llm_course.data import Split, load_corpus, split
@@ -263,6 +263,7 @@ MEASUREMENTS: dict[str, Callable[[Split, CharTokenizer, dict[str, str]], Rows]] 
     "subwords": subwords,
     "regularization": regularization,
     "scaling": scaling,
+    "floor": floor,
 }
 
 

@@ -36,14 +36,9 @@ def scaling(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows
     text is the course's. The prediction is written down before the large run begins.
     """
     yield from sweeps(data)
-    practice = CharTokenizer(practice_text())
-    fresh = "".join(chain.from_iterable(Playwright(seed).text for seed in range(100, 112)))
     corpora = {
         "Tiny Shakespeare": (data, tokenizer.vocab_size),
-        "Practice corpus": (
-            Split(practice.encode(fresh), split(practice.encode(practice_text())).val),
-            practice.vocab_size,
-        ),
+        "Practice corpus": fresh_practice(),
     }
     for corpus, (tokens, V) in corpora.items():
         rows = []
@@ -56,11 +51,29 @@ def scaling(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows
         prediction["written at"] = now()
         written = json.dumps({"made": made, "rows": [prediction]}, indent=1)
         name = corpus.split()[0].lower()
-        (RESULTS / f"prediction_{name}.json").write_text(written + "\n", encoding="utf-8")
+        (RESULTS / f"scaling_prediction_{name}.json").write_text(written + "\n", encoding="utf-8")
         print(prediction, flush=True)
         yield prediction
         row = {"kind": "large", "corpus": corpus, "budget": LARGE, "began at": now()}
         yield row | with_compute(tokens, V, *prediction["size"], LARGE, 0)
+
+
+def floor(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows:
+    """Go on where the small runs of `scaling` end, on the practice corpus, until the curve bends."""
+    tokens, V = fresh_practice()
+    budgets = {1.6e12: SIZES[3:6], 3.2e12: SIZES[4:7]}
+    for (flops, sizes), seed in product(budgets.items(), range(2)):
+        for C, L in sizes:
+            row = {"kind": "equal compute", "corpus": "Practice corpus", "budget": flops}
+            yield row | with_compute(tokens, V, C, L, flops, seed)
+
+
+def fresh_practice() -> tuple[Split, int]:
+    """Return twelve million new characters to learn from, the course's to be judged on, and V."""
+    practice = CharTokenizer(practice_text())
+    fresh = "".join(chain.from_iterable(Playwright(seed).text for seed in range(100, 112)))
+    data = Split(practice.encode(fresh), split(practice.encode(practice_text())).val)
+    return data, practice.vocab_size
 
 
 def sweeps(data: Split) -> Rows:
