@@ -63,7 +63,7 @@ def fit_power_law(flops: Sequence[float], losses: Sequence[float]) -> PowerLaw:
     return laws[int(np.argmin(errors))]
 
 
-def bottom_of_valley(sizes: Sequence[float], losses: Sequence[float]) -> tuple[float, float]:
+def lowest_point(sizes: Sequence[float], losses: Sequence[float]) -> tuple[float, float]:
     """Return size and loss at the lowest point of a parabola through the losses against ln(size).
 
     Raises ValueError where they bend the other way: then the valley lies outside of these sizes.

@@ -10,7 +10,8 @@ def test_every_result_says_how_it_was_made():
     for file in recorded.RESULTS.glob("*.json"):
         rows, made = load_rows(file.stem)
         assert rows and set(made) == {"command", "commit", "date", "machine", "corpus"}
-        assert file.stem in made["command"] and not made["commit"].endswith("-dirty")
+        assert file.stem.split("_")[0] in made["command"]
+        assert not made["commit"].endswith("-dirty")
 
 
 def test_the_decoder_beats_counting_with_three_seeds():
@@ -33,3 +34,16 @@ def test_what_was_not_recorded_is_named(monkeypatch, tmp_path):
         load_rows("sizes")
     (tmp_path / "sizes.json").write_text(json.dumps({"made": {"date": "today"}, "rows": [{}]}))
     assert load_rows("sizes") == ([{}], {"date": "today"})
+
+
+def test_predictions_were_written_down_before_the_large_runs_began():
+    rows, _ = load_rows("scaling")
+    for corpus, name in (("Tiny Shakespeare", "tiny"), ("Practice corpus", "practice")):
+        prediction, large = (
+            next(row for row in rows if row["kind"] == kind and row["corpus"] == corpus)
+            for kind in ("prediction", "large")
+        )
+        assert load_rows(f"scaling_prediction_{name}")[0] == [prediction]
+        assert prediction["written at"] <= large["began at"]
+        assert prediction["from"] <= prediction["loss"] <= prediction["to"]
+        assert abs(prediction["loss"] - large["loss"]) < 0.2

@@ -8,9 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.scaling import (
     PowerLaw,
-    bottom_of_valley,
     count_parameters,
     fit_power_law,
+    lowest_point,
     training_flops,
 )
 
@@ -75,7 +75,7 @@ def test_what_is_no_law_is_refused():
 def test_the_bottom_of_a_valley_is_found():
     sizes = [1e4, 3e4, 1e5, 3e5]
     losses = [1.5 + 0.1 * math.log(size / 7e4) ** 2 for size in sizes]
-    size, loss = bottom_of_valley(sizes, losses)
+    size, loss = lowest_point(sizes, losses)
     assert size == pytest.approx(7e4, rel=1e-3) and loss == pytest.approx(1.5)
     with pytest.raises(ValueError, match="no valley"):
-        bottom_of_valley(sizes, [-loss for loss in losses])
+        lowest_point(sizes, [-loss for loss in losses])

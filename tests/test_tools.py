@@ -195,6 +195,8 @@ ROOMS = [  # each may import from those above it, and only from those
         "exercises.multi_head_attention",
         "exercises.transformer_block",
         "exercises.generation",
+        "exercises.regularization",
+        "exercises.scaling",
         "exercises.gpu_and_distributed",
         "exercises.speedrun",
         "exercises.subword_tokenization",

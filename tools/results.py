@@ -1,6 +1,6 @@
 """Measure what results/ records: `make results`, on Tiny Shakespeare, with nothing else running.
 
-python tools/results.py                 everything (an hour and a half on two cores)
+python tools/results.py                 everything (well over an hour on two cores)
 python tools/results.py scoreboard …    only what is named: scoreboard, counting, decoder, blocks, speedrun,
                                         subwords, regularization, scaling, floor
 """

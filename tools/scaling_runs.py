@@ -15,9 +15,9 @@ from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransfor
 from llm_course.practice_corpus import Playwright, practice_text
 from llm_course.recorded import RESULTS
 from llm_course.scaling import (
-    bottom_of_valley,
     count_parameters,
     fit_power_law,
+    lowest_point,
     training_flops,
 )
 from llm_course.tokenizers import CharTokenizer
@@ -137,7 +137,7 @@ def predict_large(rows: list[dict[str, Any]], V: int) -> dict[str, Any]:
         runs = [row for row in rows if (row["budget"], row["seed"]) == (flops, seed)]
         sizes, losses = zip(*((run["parameters"], run["loss"]) for run in runs), strict=True)
         try:
-            bottoms[flops, seed] = bottom_of_valley(sizes, losses)
+            bottoms[flops, seed] = lowest_point(sizes, losses)
         except ValueError:
             bottoms[flops, seed] = min(zip(sizes, losses, strict=True), key=lambda pair: pair[1])
     laws = []
