@@ -15,6 +15,9 @@
 set -euo pipefail
 source .venv/bin/activate
 
+# After a restart, let nobody find the addresses of processes that died.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+
 # One torchrun a machine (srun sees to that), one process a GPU. They meet at the first machine.
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun torchrun \

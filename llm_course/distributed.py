@@ -27,11 +27,18 @@ def started_by_torchrun() -> bool:
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Let the processes that `torchrun` has started find each other, and part at the end."""
+    backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, number, n = next(dist.rendezvous("env://"))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # After a restart the store still has the addresses of those who died (PyTorch 2.13). On several
+        # machines restarts are not counted alike: there, torchrun is told not to share it (slurm.sh).
+        store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    dist.init_process_group(backend, store=store, rank=number, world_size=n)
     try:
         yield
+        dist.barrier()  # until the first one has written everything
     finally:
         dist.destroy_process_group()
 

@@ -29,7 +29,7 @@ def training_flops(V: int, T: int, C: int, L: int, n_tokens: int | float) -> int
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """L = E + A · C^(−α): a loss that falls towards E as the operations C grow. In nats and FLOPs.
+    """loss = E + A · F^(−α): it falls towards E as the operations F grow. In nats and FLOPs.
 
     Hoffmann and others, "Training Compute-Optimal Large Language Models" (2022).
     """
@@ -46,7 +46,7 @@ class PowerLaw:
 def fit_power_law(flops: Sequence[float], losses: Sequence[float]) -> PowerLaw:
     """Return the law with the least squared errors.
 
-    For a given E, ln(L − E) against ln C is a straight line; so E is searched, by thousandths of the
+    For a given E, ln(loss − E) against ln F is a straight line; so E is searched, by thousandths of the
     lowest loss, and the line fitted. Three points are needed at least.
     """
     if len(flops) != len(losses) or len(set(flops)) < 3:

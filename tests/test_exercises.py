@@ -17,7 +17,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 FUNCTIONS = [e for e in exercises.EXERCISES.values() if isinstance(e, Exercise)]
 QUESTIONS = [e for e in exercises.EXERCISES.values() if isinstance(e, Question)]
 MISTAKES = [(e, mistake) for e in FUNCTIONS for mistake in e.mistakes]
-SEEDS = range(100)
+SEEDS = range(20)  # and of 100 in the slow tests
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +27,8 @@ def progress_of_its_own(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("exercise", FUNCTIONS, ids=lambda e: e.name)
-def test_the_reference_passes(exercise):
-    for seed in SEEDS:
+def test_the_reference_passes(exercise, seeds=SEEDS):
+    for seed in seeds:
         result = examine(exercise, exercise.reference, seed)
         assert result.passed, result.feedback
     assert len(exercise.mistakes) >= 3 and exercise.hint
@@ -37,11 +37,19 @@ def test_the_reference_passes(exercise):
 @pytest.mark.parametrize(
     ("exercise", "mistake"), MISTAKES, ids=lambda part: getattr(part, "name", part)
 )
-def test_every_mistake_fails_and_gets_its_own_hint(exercise, mistake):
-    for seed in SEEDS:
+def test_every_mistake_fails_and_gets_its_own_hint(exercise, mistake, seeds=SEEDS):
+    for seed in seeds:
         result = examine(exercise, mistake.wrong, seed)
         assert not result.passed and result.mistake == mistake.name
         assert result.feedback == f"{exercise.name}: {mistake.hint}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exercise", FUNCTIONS, ids=lambda e: e.name)
+def test_the_same_holds_on_a_hundred_seeds(exercise):
+    test_the_reference_passes(exercise, range(20, 100))
+    for mistake in exercise.mistakes:
+        test_every_mistake_fails_and_gets_its_own_hint(exercise, mistake, range(20, 100))
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.name)
