@@ -27,7 +27,7 @@ test: check  ## lint, all tests, and every notebook executed again and compared
 	$(BIN)/python -m pytest -q -rs -n 2 -m slow -o addopts=--strict-markers tests
 	$(BIN)/python tools/notebooks.py test
 
-soak: $(INSTALLED)  ## 200 killed trainings, a full disk, the whole course twice (an hour)
+soak: $(INSTALLED)  ## 200 killed trainings, a full disk, the whole course twice (half an hour)
 	LLM_COURSE_SOAK=1 $(BIN)/python -m pytest -n 2 -rsP -m "slow or soak" -o addopts=--strict-markers tests
 
 test-offline: $(INSTALLED)  ## every notebook on the practice corpus, as without network and data

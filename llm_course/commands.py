@@ -69,6 +69,8 @@ def train_model(options: argparse.Namespace) -> None:
         speaks = redirect_stdout(nowhere if rank() else sys.stdout)  # the first one, for all
         with speaks:
             _train_here(options, device)
+    sys.stdout.flush()
+    os._exit(0)  # where Python takes them down, FSDP's threads now and then abort (PyTorch 2.13)
 
 
 def _train_here(options: argparse.Namespace, device: torch.device) -> None:
