@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from torch.distributed import is_torchelastic_launched
 
 from llm_course.checkpoint import (
     Checkpoint,
@@ -23,7 +24,6 @@ from llm_course.distributed import (
     process_group,
     rank,
     spread,
-    started_by_torchrun,
     unwrapped,
     whole,
 )
@@ -55,7 +55,7 @@ def get_data(options: argparse.Namespace) -> None:
 def train_model(options: argparse.Namespace) -> None:
     """Train one model: in this process, or in several that `torchrun` has started."""
     device = choose_device(options.device)
-    if started_by_torchrun() != (options.strategy is not None):
+    if is_torchelastic_launched() != (options.strategy is not None):
         raise ValueError(
             "several processes need both torchrun and --strategy: torchrun --nproc-per-node=2 "
             f"-m llm_course train {options.model} --strategy ddp"
@@ -65,10 +65,12 @@ def train_model(options: argparse.Namespace) -> None:
         return
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    with process_group(device), Path(os.devnull).open("w") as nowhere:
-        speaks = redirect_stdout(nowhere if rank() else sys.stdout)  # the first one, for all
-        with speaks:
-            _train_here(options, device)
+    with (
+        process_group(device),
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(nowhere if rank() else sys.stdout),  # the first one speaks for all
+    ):
+        _train_here(options, device)
     sys.stdout.flush()
     os._exit(0)  # where Python takes them down, FSDP's threads now and then abort (PyTorch 2.13)
 

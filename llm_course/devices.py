@@ -27,15 +27,15 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def use_autocast(model: nn.Module, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
-    """Let a model's linear layers compute in `dtype` in training, in place; evaluation stays as it is.
+    """Let a model's matrix products be computed in `dtype` in training, in place; evaluation stays.
 
     Weights, norms and the loss stay in float32 (Micikevicius and others, "Mixed Precision Training",
     2017). A model that has a `training_dtype` of its own, the modern transformer, needs no help.
     """
-    if hasattr(model, "training_dtype"):
-        model.training_dtype = dtype
-        return model
+    has_its_own = hasattr(model, "training_dtype")
     model.training_dtype = dtype
+    if has_its_own:
+        return model
     in_float32: Callable[..., Any] = model.forward
 
     def forward(tokens: Tensor, targets: Tensor | None = None) -> Any:

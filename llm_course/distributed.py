@@ -19,11 +19,6 @@ STRATEGIES = ("ddp", "fsdp")
 T = TypeVar("T")
 
 
-def started_by_torchrun() -> bool:
-    """Return whether this process is one of those that `torchrun` has started."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Let the processes that `torchrun` has started find each other, and part at the end."""

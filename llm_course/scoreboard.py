@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from llm_course.data import Corpus
 from llm_course.download import note
 from llm_course.evaluation import bits, perplexity
-from llm_course.recipes import build
+from llm_course.recipes import RECIPES, build
 from llm_course.recorded import load_rows
 
 
@@ -91,7 +91,8 @@ def beyond_part_one() -> list[Row]:
     bench = {(row["what"], row["unit"]): row["median"] for row in load_rows("bench")[0]}
     n_parameters = sum(parameter.numel() for parameter in build("modern", 65).parameters())
     rows = [Row("modern", bench["modern", "nats"], n_parameters, bench["modern", "s"])]
-    whole = [row for row in load_rows("subwords")[0] if row["steps"] == 3200]
+    steps = RECIPES["decoder"].training.steps
+    whole = [row for row in load_rows("subwords")[0] if row["steps"] == steps]
     middle = sorted(whole, key=lambda row: row["loss"])[len(whole) // 2]
     loss = middle["bits per byte"] * math.log(2)  # in this text, a character is a byte
     rows.append(Row("decoder, 1,024 subwords", loss, middle["parameters"], middle["seconds"]))

@@ -25,7 +25,7 @@ from llm_course.tensor_file import CheckpointError
 from llm_course.training import TrainConfig, train
 
 ROOT = Path(__file__).parent.parent
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 SIZES = {"context_length": 8, "n_embd": 16, "n_head": 2, "n_layer": 2}
 CONFIG = TrainConfig(steps=20, batch_size=8, learning_rate=3e-3, eval_every=1, eval_windows=4)
 CASES = {
@@ -117,11 +117,17 @@ def two(tmp_path_factory):
         f"{code} from pathlib import Path; t.in_two_processes(Path({str(folder)!r}))\n"
     )
     done = subprocess.run(
-        [*TORCHRUN, "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "two.py"],
+        [*TORCHRUN, "two.py"],
         cwd=folder, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, alone, [torch.load(folder / f"results {n}.pt") for n in (0, 1)]
+
+
+def assert_as_alone(alone, losses, weights):
+    assert len(losses) == 21 and losses[0] - losses[-1] > 0.01
+    assert losses == pytest.approx(alone[0], abs=1e-5, rel=0)
+    torch.testing.assert_close(weights, alone[1], rtol=0, atol=1e-4)
 
 
 cases = pytest.mark.parametrize("case", CASES)
@@ -134,10 +140,7 @@ strategies = pytest.mark.parametrize("strategy", STRATEGIES)
 def test_two_processes_train_as_one(two, case, strategy):
     _, alone, results = two
     for result in results:
-        losses, weights, _, _ = result[f"{case}, {strategy}"]
-        assert len(losses) == 21 and losses[0] - losses[-1] > 0.01
-        assert losses == pytest.approx(alone[case][0], abs=1e-5, rel=0)
-        torch.testing.assert_close(weights, alone[case][1], rtol=0, atol=1e-4)
+        assert_as_alone(alone[case], *result[f"{case}, {strategy}"][:2])
 
 
 @pytest.mark.slow
@@ -147,9 +150,7 @@ def test_one_process_goes_on_with_what_two_have_kept(two, case, strategy, tmp_pa
     folder, alone, _ = two
     path = tmp_path / "a.training"
     path.write_bytes((folder / file_name(case, strategy)).read_bytes())
-    losses, weights = run(case, path, resume=True)
-    assert losses == pytest.approx(alone[case][0], abs=1e-5, rel=0)
-    torch.testing.assert_close(weights, alone[case][1], rtol=0, atol=1e-4)
+    assert_as_alone(alone[case], *run(case, path, resume=True))
 
 
 @pytest.mark.slow
@@ -158,9 +159,7 @@ def test_one_process_goes_on_with_what_two_have_kept(two, case, strategy, tmp_pa
 def test_two_processes_go_on_with_what_one_has_kept(two, case, strategy):
     _, alone, results = two
     for result in results:
-        _, _, losses, weights = result[f"{case}, {strategy}"]
-        assert losses == pytest.approx(alone[case][0], abs=1e-5, rel=0)
-        torch.testing.assert_close(weights, alone[case][1], rtol=0, atol=1e-4)
+        assert_as_alone(alone[case], *result[f"{case}, {strategy}"][2:])
 
 
 @pytest.mark.slow
@@ -209,7 +208,7 @@ def test_one_process_needs_no_group():
 
 
 def command(folder, *arguments, torchrun=(), **options):
-    start = [*TORCHRUN, "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", *torchrun]
+    start = [*TORCHRUN, *torchrun]
     return subprocess.Popen(
         [*(start if options.pop("two") else [sys.executable]), "-m", "llm_course", *arguments],
         cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,

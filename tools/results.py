@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kneser_ney import KneserNeyTable  # beside this file, as is
+from kneser_ney import KneserNeyTable  # this and the next stand beside this file
 from scaling_runs import floor, scaling
 
 from llm_course.checkpoint import PRETRAINED, load_pretrained, save_checkpoint

@@ -35,7 +35,7 @@ def scaling(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows
     The practice corpus comes with fresh text for training, so that nothing is read twice; its validation
     text is the course's. The prediction is written down before the large run begins.
     """
-    yield from sweeps(data)
+    yield from sweeps(data, tokenizer.vocab_size)
     corpora = {
         "Tiny Shakespeare": (data, tokenizer.vocab_size),
         "Practice corpus": fresh_practice(),
@@ -76,7 +76,7 @@ def fresh_practice() -> tuple[Split, int]:
     return data, practice.vocab_size
 
 
-def sweeps(data: Split) -> Rows:
+def sweeps(data: Split, V: int) -> Rows:
     """Train one model for 1,000 steps, with one of its sizes or the text changed."""
     base = {"n_embd": 64, "n_layer": 2, "n_head": 4, "context_length": 64}
     values = {
@@ -91,19 +91,18 @@ def sweeps(data: Split) -> Rows:
             sizes = base if name == "text" else base | {name: value}
             share = value if name == "text" else 1.0
             torch.manual_seed(seed)
-            model = DecoderTransformer(DecoderConfig(65, **sizes))
-            windows = 16 * 64 // sizes["context_length"]  # as many tokens in every step
+            model = DecoderTransformer(DecoderConfig(V, **sizes))
+            T, C, L = (sizes[size] for size in ("context_length", "n_embd", "n_layer"))
+            windows = 16 * 64 // T  # as many tokens in every step
             config = TrainConfig(
                 steps=1000, batch_size=windows, learning_rate=4e-3, warmup_steps=50, decay=True,
                 eval_every=1000, eval_windows=10, seed=seed,
             )  # fmt: skip
             train(model, Split(data.train[: int(share * len(data.train))], data.val), config)
             row = {"kind": "sweep", "what": name, "value": value, "seed": seed}
-            row |= {"loss": evaluate(model, data.val), "parameters": count_parameters(
-                65, sizes["context_length"], sizes["n_embd"], sizes["n_layer"])}  # fmt: skip
-            row["flops"] = training_flops(
-                65, sizes["context_length"], sizes["n_embd"], sizes["n_layer"], 1000 * 1024
-            )
+            row |= {"loss": evaluate(model, data.val)}
+            row |= {"parameters": count_parameters(V, T, C, L)}
+            row |= {"flops": training_flops(V, T, C, L, 1000 * 1024)}
             print(row, flush=True)
             yield row
 

@@ -144,7 +144,8 @@ def _changed_inputs(exercise: Exercise, outcomes: list[Outcome], trials: list[tu
 
 
 def _same(after: Any, before: Any) -> bool:
-    if isinstance(before, list):
+    """Compare a list or dict with what it was; tensors in a list cannot be asked with ==."""
+    if any(isinstance(value, Tensor) for value in before):
         return equal(after, before)
     return after == before
 
