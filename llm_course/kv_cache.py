@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llm_course.models.grouped_query_attention import GroupedQueryAttention
 from llm_course.models.multi_head_attention import MultiHeadAttention
 from llm_course.models.single_block_transformer import FeedForward, TransformerBlock
 
@@ -28,7 +29,8 @@ class KVCache:
                 f"{type(model).__name__} is not made of plain transformer blocks, whose keys could be kept"
             )
         config, like = model.config, model.output.weight
-        shape = (batch_size, config.n_head, config.context_length, config.n_embd // config.n_head)
+        n_kv_head = getattr(model.blocks[0].attention, "n_kv_head", config.n_head)
+        shape = (batch_size, n_kv_head, config.context_length, config.n_embd // config.n_head)
         self.model = model
         self.keys = [like.new_zeros(shape) for _ in model.blocks]
         self.values = [like.new_zeros(shape) for _ in model.blocks]
@@ -69,20 +71,21 @@ class KVCache:
 def _attend(
     attention: MultiHeadAttention,
     x: Float[Tensor, "B T C"],
-    keys: Float[Tensor, "B H W D"],
-    values: Float[Tensor, "B H W D"],
+    keys: Float[Tensor, "B G W D"],
+    values: Float[Tensor, "B G W D"],
     places: Int[Tensor, "B T"],
     is_visible: Bool[Tensor, "B 1 T W"] | None,
 ) -> Float[Tensor, "B T C"]:
     """Put the new keys and values in their places, and let the new queries look at all up to theirs."""
-    q, k, v = (
-        part.unflatten(-1, (attention.n_head, -1)).transpose(1, 2)
-        for part in _product(attention.query_key_value, x).chunk(3, dim=-1)
-    )
+    heads = [attention.n_head, keys.shape[1], keys.shape[1]]  # of queries, keys and values
+    parts = _product(attention.query_key_value, x).unflatten(-1, (sum(heads), -1))
+    q, k, v = parts.transpose(1, 2).split(heads, dim=1)
     at = places[:, None, :, None].expand_as(k)
     keys.scatter_(2, at, k)
     values.scatter_(2, at, v)
-    attended = F.scaled_dot_product_attention(q, keys, values, attn_mask=is_visible)
+    attended = F.scaled_dot_product_attention(
+        q, keys, values, attn_mask=is_visible, enable_gqa=heads[0] != heads[1]
+    )
     return _product(attention.output, attended.transpose(1, 2).flatten(2))
 
 
@@ -109,7 +112,7 @@ def can_cache(model: nn.Module) -> bool:
     blocks = getattr(model, "blocks", ())
     return len(blocks) > 0 and all(
         type(block) is TransformerBlock
-        and type(block.attention) is MultiHeadAttention
+        and type(block.attention) in (MultiHeadAttention, GroupedQueryAttention)
         and type(block.feed_forward) is FeedForward
         for block in blocks
     )

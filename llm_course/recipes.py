@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from llm_course.models.attention_variants import VariantConfig, VariantTransformer
 from llm_course.models.bigram import BigramConfig, BigramLM
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.models.modern_transformer import ModernConfig, ModernTransformer
@@ -31,6 +32,15 @@ class Recipe:
 ATTENTION = TrainConfig(
     steps=1500, batch_size=32, learning_rate=3e-3, eval_every=150, eval_windows=500
 )
+DECODER = TrainConfig(
+    steps=3200,
+    batch_size=16,
+    learning_rate=2e-3,
+    warmup_steps=100,
+    decay=True,
+    eval_every=320,
+    eval_windows=500,
+)
 RECIPES = {
     "bigram": Recipe(
         BigramLM, BigramConfig, TrainConfig(steps=2000, batch_size=128, learning_rate=3e-3)
@@ -38,19 +48,11 @@ RECIPES = {
     "single-head": Recipe(SingleHeadLM, SingleHeadConfig, ATTENTION),
     "multi-head": Recipe(MultiHeadLM, MultiHeadConfig, ATTENTION),
     "block": Recipe(SingleBlockTransformer, BlockConfig, ATTENTION),
-    "decoder": Recipe(
-        DecoderTransformer,
-        DecoderConfig,
-        TrainConfig(
-            steps=3200,
-            batch_size=16,
-            learning_rate=2e-3,
-            warmup_steps=100,
-            decay=True,
-            eval_every=320,
-            eval_windows=500,
-        ),
-    ),
+    "decoder": Recipe(DecoderTransformer, DecoderConfig, DECODER),
+    "local": Recipe(VariantTransformer, partial(VariantConfig, window=16), DECODER),
+    "strided": Recipe(VariantTransformer, partial(VariantConfig, stride=8), DECODER),
+    "grouped-query": Recipe(VariantTransformer, partial(VariantConfig, n_kv_head=2), DECODER),
+    "multi-query": Recipe(VariantTransformer, partial(VariantConfig, n_kv_head=1), DECODER),
     "modern": Recipe(
         ModernTransformer,
         ModernConfig,
@@ -79,6 +81,7 @@ RECIPES = {
     ),
 }
 LADDER = ("bigram", "single-head", "multi-head", "block", "decoder")  # Part I, rung by rung
+VARIANTS = ("local", "strided", "grouped-query", "multi-query")  # the decoder with other attentions
 
 
 def build(

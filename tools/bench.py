@@ -1,8 +1,8 @@
 """Measure how fast the course is: `make bench`, on Tiny Shakespeare, with nothing else running.
 
 python tools/bench.py             everything (about fifteen minutes on two cores)
-python tools/bench.py PART …      only: machine, throughput, training, precision, generation, counting,
-                                  gpu, notebooks
+python tools/bench.py PART …      only: machine, throughput, training, precision, generation, attention,
+                                  counting, gpu, notebooks
 
 Prints a table and writes results/bench.json; parts that were not run keep what stands there. Generation
 is held against `transformers` where that is installed (pip install transformers);
@@ -15,18 +15,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import accumulate
 from statistics import median
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from nanogpt import BATCH_SIZE, NanoGPT, train_as_published  # beside this file
+from torch.profiler import ProfilerActivity, profile
 
 from llm_course.data import Split, get_batch, load_corpus, split
 from llm_course.evaluation import evaluate, evaluating
 from llm_course.generation import generate
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
+from llm_course.models.local_attention import local_attention, masked_attention
 from llm_course.models.modern_transformer import ModernConfig, ModernTransformer
 from llm_course.models.ngram import NgramTable
+from llm_course.models.single_head_attention import future_mask
 from llm_course.optimizers import fastest_dtype
 from llm_course.recipes import RECIPES, build
 from llm_course.tokenizers import CharTokenizer
@@ -192,6 +197,35 @@ def _by_transformers(prompt: torch.Tensor) -> Rows:
     yield spread("GPT-2 by transformers, with its cache", "tokens/s", rates)
 
 
+def attention(data: Split, vocab_size: int) -> Rows:
+    """Attend over longer and longer texts: all scores under a mask, by blocks, and PyTorch's own.
+
+    One head of width 32, forward only, a window of 64. Memory is what the tensors hold at most at once,
+    beside queries, keys and values.
+    """
+    for T in (256, 512, 1024, 2048, 4096, 8192):
+        torch.manual_seed(0)
+        q, k, v = torch.randn(3, 1, 1, T, 32)
+        is_hidden = future_mask(T, q.device)
+        works: dict[str, Callable[[], Any]] = {
+            "full attention": lambda: masked_attention(q, k, v, is_hidden),  # noqa: B023
+            "local attention": lambda: local_attention(q, k, v, 64),  # noqa: B023
+            "PyTorch's full": lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True),  # noqa: B023
+        }
+        for name, work in works.items():
+            times = [1000 * seconds_of(work) for _ in range(8)][1:]
+            yield spread(f"{name}, T = {T}", "ms", times)
+            yield spread(f"{name}, T = {T}", "MB", [_peak_memory(work) / 1e6])
+
+
+def _peak_memory(work: Callable[[], Any]) -> int:
+    """Return how many bytes of tensors are held at once at most, of those that `work` takes."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
+    return max(accumulate(event.nbytes() for event in events))
+
+
 def counting(data: Split, vocab_size: int) -> Rows:
     """Count the tables of all eight orders."""
     tables = lambda: [NgramTable(data.train, vocab_size, order) for order in range(1, 9)]  # noqa: E731
@@ -247,6 +281,7 @@ PARTS = {
     "training": training,
     "precision": precision,
     "generation": generation,
+    "attention": attention,
     "counting": counting,
     "gpu": gpu,
     "notebooks": notebooks,

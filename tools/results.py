@@ -2,7 +2,7 @@
 
 python tools/results.py                 everything (well over an hour on two cores)
 python tools/results.py scoreboard …    only what is named: scoreboard, counting, decoder, blocks, speedrun,
-                                        subwords, regularization, scaling, floor
+                                        subwords, regularization, scaling, floor, variants
 """
 
 import argparse
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from llm_course.data import Split, load_corpus, split
 from llm_course.download import SHA256
 from llm_course.early_stopping import KeepBest
 from llm_course.evaluation import bits_per_byte, evaluate
+from llm_course.models.attention_variants import VariantConfig, VariantTransformer
 from llm_course.models.block_variants import (
     NoNormBlock,
     NoResidualBlock,
@@ -39,7 +41,7 @@ from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransfor
 from llm_course.models.modern_variants import IDEAS
 from llm_course.models.ngram import NgramTable
 from llm_course.models.single_block_transformer import BlockConfig, TransformerBlock
-from llm_course.recipes import LADDER, RECIPES, build
+from llm_course.recipes import LADDER, RECIPES, VARIANTS, build
 from llm_course.recorded import RESULTS
 from llm_course.scoreboard import Scoreboard
 from llm_course.tokenizers import BPETokenizer, CharTokenizer
@@ -254,6 +256,35 @@ def regularization(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) 
         yield row
 
 
+def variants(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows:
+    """Train the decoder with other attentions; then with a window of 256, full and local.
+
+    All see as many characters a step. `full` with a window of 64 is in `decoder`.
+    """
+    V = tokenizer.vocab_size
+    recipe = RECIPES["decoder"].training
+    long = replace(recipe, batch_size=recipe.batch_size // 4)
+    runs = [(name, recipe, partial(build, name, V)) for name in VARIANTS]
+    wide = {"context_length": 256}
+    runs += [
+        ("full, 256", long, lambda seed: DecoderTransformer(DecoderConfig(V, **wide))),
+        (
+            "local 64, 256",
+            long,
+            lambda seed: VariantTransformer(VariantConfig(V, **wide, window=64)),
+        ),
+    ]
+    for seed, (name, training, make) in product(range(2), runs):
+        torch.manual_seed(seed)
+        model = make(seed=seed)
+        seconds = train(model, data, replace(training, seed=seed)).seconds[-1]
+        row = {"attention": name, "context_length": model.config.context_length, "seed": seed}
+        row |= {"loss": evaluate(model, data.val), "seconds": seconds}
+        row |= {"parameters": sum(p.numel() for p in model.parameters())}
+        print(row, flush=True)
+        yield row
+
+
 MEASUREMENTS: dict[str, Callable[[Split, CharTokenizer, dict[str, str]], Rows]] = {
     "scoreboard": scoreboard,
     "counting": counting,
@@ -264,6 +295,7 @@ MEASUREMENTS: dict[str, Callable[[Split, CharTokenizer, dict[str, str]], Rows]] 
     "regularization": regularization,
     "scaling": scaling,
     "floor": floor,
+    "variants": variants,
 }
 
 
