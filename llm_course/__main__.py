@@ -80,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         "--steps", type=_at_least(1), help="training steps (default: the course's)"
     )
     trainer.add_argument(
+        "--subwords",
+        type=_at_least(256),
+        metavar="N",
+        help="a vocabulary of N byte-level subwords (default: characters)",
+    )
+    trainer.add_argument(
         "--resume", action="store_true", help="go on with a training that was interrupted"
     )
     trainer.add_argument(
@@ -111,7 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     generator = command("generate", write_text, "let a trained model write")
     generator.add_argument("--prompt", metavar="TEXT", help="how the text begins")
     generator.add_argument(
-        "--length", type=_at_least(1), default=300, help="characters to write (default 300)"
+        "--length",
+        type=_at_least(1),
+        default=300,
+        help="tokens to write: characters, or subwords (default 300)",
     )
     generator.add_argument(
         "--temperature", type=float, default=1.0, help="below 1: safer, above: wilder (default 1)"

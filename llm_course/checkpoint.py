@@ -11,7 +11,7 @@ from torch import nn
 
 from llm_course.recipes import RECIPES
 from llm_course.tensor_file import CheckpointError, read, write
-from llm_course.tokenizers import CharTokenizer
+from llm_course.tokenizers import BPETokenizer, CharTokenizer
 
 # The decoder that ships with the course; README.md beside it says how it was trained.
 PRETRAINED = Path(__file__).parent / "pretrained" / "decoder.safetensors"
@@ -21,7 +21,7 @@ class Checkpoint(NamedTuple):
     """A model, the tokenizer it was trained with, and what was written down about it."""
 
     model: nn.Module
-    tokenizer: CharTokenizer
+    tokenizer: CharTokenizer | BPETokenizer
     about: dict[str, str]
 
 
@@ -29,13 +29,13 @@ def save_checkpoint(
     path: str | Path,
     name: str,
     model: nn.Module,
-    tokenizer: CharTokenizer,
+    tokenizer: CharTokenizer | BPETokenizer,
     about: dict[str, str],
     *,
     dtype: torch.dtype = torch.float32,
     keep_previous: bool = False,
 ) -> None:
-    """Write the weights (safetensors) with the recipe's name, the sizes, the characters and `about`.
+    """Write the weights (safetensors) with the recipe's name, the sizes, the tokenizer and `about`.
 
     The file appears whole or not at all; with `keep_previous`, one that stood there stays beside it. In
     float16 it is half as large, and the weights are rounded to about three digits. Raises CheckpointError
@@ -44,7 +44,7 @@ def save_checkpoint(
     header = {
         "recipe": name,
         "config": json.dumps(asdict(model.config)),
-        "characters": "".join(tokenizer.characters),
+        **_header_of(tokenizer),
         "about": json.dumps(about),
     }
     weights = {key: value.to(dtype) for key, value in model.state_dict().items()}
@@ -65,10 +65,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         _check_sizes(recipe.model, config, weights)
         model = recipe.model(config)
         model.load_state_dict(weights)
-        tokenizer = CharTokenizer(header["characters"])
+        tokenizer = _tokenizer_of(header)
         if tokenizer.vocab_size != model.config.vocab_size:
             raise ValueError(
-                f"{tokenizer.vocab_size} characters, but sizes for {model.config.vocab_size}"
+                f"{tokenizer.vocab_size} different tokens, but sizes for {model.config.vocab_size}"
             )
         about = json.loads(header["about"])
         if not isinstance(about, dict) or not isinstance(about.get("corpus"), str):
@@ -82,6 +82,20 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{path} is not a model of this course, or is damaged: {reason}. "
             "Train it again: `python -m llm_course train bigram`."
         ) from error
+
+
+def _header_of(tokenizer: CharTokenizer | BPETokenizer) -> dict[str, str]:
+    """Return what a tokenizer is made of: its characters, or its merges (bytes as hexadecimal digits)."""
+    if isinstance(tokenizer, BPETokenizer):
+        return {"merges": json.dumps([[a.hex(), b.hex()] for a, b in tokenizer.merges])}
+    return {"characters": "".join(tokenizer.characters)}
+
+
+def _tokenizer_of(header: dict[str, str]) -> CharTokenizer | BPETokenizer:
+    if "merges" not in header:
+        return CharTokenizer(header["characters"])
+    merges = json.loads(header["merges"])
+    return BPETokenizer([(bytes.fromhex(a), bytes.fromhex(b)) for a, b in merges])
 
 
 def _check_sizes(

@@ -18,7 +18,7 @@ from llm_course.checkpoint import (
     load_pretrained,
     save_checkpoint,
 )
-from llm_course.data import load_corpus, split
+from llm_course.data import Split, load_corpus, split_text
 from llm_course.devices import choose_device, use_autocast
 from llm_course.distributed import (
     process_group,
@@ -28,13 +28,13 @@ from llm_course.distributed import (
     whole,
 )
 from llm_course.download import copy_corpus, locate, note, read_tiny_shakespeare
-from llm_course.evaluation import bits, evaluate, perplexity
+from llm_course.evaluation import bits, evaluate, nats_per_character, perplexity
 from llm_course.generation import generate_text, stream_texts
 from llm_course.recipes import RECIPES, build
 from llm_course.sampling import Sampling
 from llm_course.scoreboard import beyond_part_one, load_recorded
 from llm_course.tensor_file import check_place, previous
-from llm_course.tokenizers import CharTokenizer
+from llm_course.tokenizers import BPETokenizer, CharTokenizer
 from llm_course.training import train
 
 RUNS = Path("runs")
@@ -77,9 +77,17 @@ def train_model(options: argparse.Namespace) -> None:
 
 def _train_here(options: argparse.Namespace, device: torch.device) -> None:
     corpus = load_corpus(options.text)
-    tokenizer = CharTokenizer(corpus.text)
-    data = split(tokenizer.encode(corpus.text))
+    train_text, val_text = split_text(corpus.text)
+    if options.subwords is None:
+        tokenizer = CharTokenizer(corpus.text)
+        pieces = f"{tokenizer.vocab_size} different ones"
+    else:
+        tokenizer = BPETokenizer.train(train_text, options.subwords)
+        pieces = f"{tokenizer.vocab_size:,} subwords"
+    data = Split(tokenizer.encode(train_text), tokenizer.encode(val_text))
     name = re.sub(r"\W+", "-", corpus.name.lower()).strip("-")
+    if options.subwords is not None:
+        name += f"-{options.subwords}-subwords"
     path = options.out or RUNS / f"{options.model}-{name}.safetensors"
     check_place(path)
     if options.history is not None:
@@ -90,7 +98,7 @@ def _train_here(options: argparse.Namespace, device: torch.device) -> None:
     if options.steps is not None:
         config = replace(config, steps=options.steps)
     config = replace(config, **dict(options.set))
-    print(f"{corpus.name}: {len(corpus.text):,} characters, {tokenizer.vocab_size} different ones")
+    print(f"{corpus.name}: {len(corpus.text):,} characters, {pieces}")
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{options.model}: {n_parameters:,} parameters, {config.steps:,} steps")
     if options.bfloat16:
@@ -111,6 +119,7 @@ def _train_here(options: argparse.Namespace, device: torch.device) -> None:
     if options.history is not None:
         options.history.write_text(json.dumps(asdict(history)) + "\n", encoding="utf-8")
     loss = evaluate(model, data.val)  # along training, part of the windows may be enough
+    loss = nats_per_character(loss, data.val, val_text)
     about = {"corpus": corpus.name, "loss": f"{loss:.4f}", "steps": str(config.steps)}
     if path.exists():
         note(f"{path} was there already, and is kept as {previous(path).name}.")
@@ -127,7 +136,9 @@ def evaluate_model(options: argparse.Namespace) -> None:
     """Tell a saved model's loss."""
     model, tokenizer, about = _load(options.model)
     corpus = load_corpus(options.text)
-    loss = evaluate(model, split(tokenizer.encode(corpus.text)).val)
+    _, val_text = split_text(corpus.text)
+    tokens = tokenizer.encode(val_text)
+    loss = nats_per_character(evaluate(model, tokens), tokens, val_text)
     print(f"trained on {about['corpus']}, judged on the last 10 % of {corpus.name}:")
     print(f"validation loss {_measured(loss)}")
 
@@ -157,9 +168,11 @@ def show_scoreboard(options: argparse.Namespace) -> None:
     print(scoreboard)
 
 
-def _line_end(tokenizer: CharTokenizer) -> str:
+def _line_end(tokenizer: CharTokenizer | BPETokenizer) -> str:
     """Return what a text begins after where nobody says it: a line end, if the model knows it."""
-    return "\n" if "\n" in tokenizer.characters else tokenizer.characters[0]
+    if isinstance(tokenizer, CharTokenizer) and "\n" not in tokenizer.characters:
+        return tokenizer.characters[0]
+    return "\n"
 
 
 def _load(path: Path | None) -> Checkpoint:

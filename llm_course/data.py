@@ -56,6 +56,12 @@ def split(tokens: Int[Tensor, " N"], train_fraction: float = 0.9) -> Split:
     return Split(tokens[:n_train], tokens[n_train:])
 
 
+def split_text(text: str, train_fraction: float = 0.9) -> tuple[str, str]:
+    """Cut a text where `split` cuts its characters: for tokenizers that learn from the first part."""
+    n_train = int(train_fraction * len(text))
+    return text[:n_train], text[n_train:]
+
+
 def get_batch(
     tokens: Int[Tensor, " N"], batch_size: int, context_length: int, generator: torch.Generator
 ) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:

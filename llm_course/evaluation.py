@@ -77,6 +77,11 @@ def bits_per_byte(nats_per_token: float, tokens: Int[Tensor, " N"], text: str) -
     return bits(nats_per_token) * len(tokens) / len(text.encode("utf-8"))
 
 
+def nats_per_character(nats_per_token: float, tokens: Int[Tensor, " N"], text: str) -> float:
+    """Return a loss over `tokens`, which stand for `text`, for each character of the text."""
+    return nats_per_token * len(tokens) / len(text)
+
+
 def perplexity(nats: float) -> float:
     """Return among how many equally likely tokens a guess would be as hard."""
     return math.exp(nats) if nats < 700 else math.inf  # a float ends at e^709

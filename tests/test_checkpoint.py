@@ -18,7 +18,7 @@ from llm_course.evaluation import evaluate
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.recipes import RECIPES, build
 from llm_course.tensor_file import CheckpointError, check_place, read, write
-from llm_course.tokenizers import CharTokenizer
+from llm_course.tokenizers import BPETokenizer, CharTokenizer
 
 ABOUT = {"corpus": "a text", "loss": "1.2"}
 
@@ -98,6 +98,10 @@ def test_damaged_files_are_named(saved):
         lambda: _rewrite(path, config='{"size": 4}'),
         lambda: _rewrite(path, config="[]"),
         lambda: _rewrite(path, characters="ab"),
+        lambda: _rewrite(path, merges="[]"),
+        lambda: _rewrite(path, merges='[["61"]]'),
+        lambda: _rewrite(path, merges='[["61", "xy"]]'),
+        lambda: _rewrite(path, merges='[["6161", "61"]]'),
         lambda: _rewrite(path, about="no JSON"),
         lambda: _rewrite(path, about="[]"),
         lambda: _rewrite(path, about="{}"),
@@ -113,6 +117,18 @@ def test_damaged_files_are_named(saved):
             load_checkpoint(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_model_on_subwords_comes_back_with_them(tmp_path):
+    tokenizer = BPETokenizer.train("the cat and the hat and thé 猫 " * 3, 262)
+    model = build("bigram", tokenizer.vocab_size)
+    save_checkpoint(tmp_path / "m.safetensors", "bigram", model, tokenizer, ABOUT)
+    loaded = load_checkpoint(tmp_path / "m.safetensors")
+    assert isinstance(loaded.tokenizer, BPETokenizer)
+    assert loaded.tokenizer.merges == tokenizer.merges and len(tokenizer.merges) == 6
+    tokens = loaded.tokenizer.encode("the 猫")
+    assert torch.equal(tokens, tokenizer.encode("the 猫"))
+    assert torch.equal(loaded.model(tokens[None])[0], model(tokens[None])[0])
 
 
 def test_a_missing_file_tells_how_to_make_one(tmp_path):

@@ -12,6 +12,7 @@ from llm_course import recorded
 from llm_course.__main__ import main
 from llm_course.checkpoint import load_checkpoint
 from llm_course.data import get_batch
+from llm_course.evaluation import evaluate
 from llm_course.recipes import RECIPES
 from llm_course.training import DivergedError, History
 
@@ -78,6 +79,34 @@ def test_before_any_training_the_courses_own_decoder_writes_and_says_so(away, ca
     said = capsys.readouterr()
     assert "decoder that ships with the course" in said.err
     assert said.out.startswith("ROMEO:") and len(said.out) == 6 + 30 + 1
+
+
+def test_subwords_train_go_on_evaluate_and_write(own_text, capsys):
+    train = ["train", "bigram", "--text", str(own_text), "--steps", "3"]
+    assert main(["train", "bigram", "--text", str(own_text), "--steps", "2"]) == 0
+    assert main([*train, "--subwords", "260"]) == 0
+    trained = capsys.readouterr().out
+    assert "260 subwords" in trained
+    path = Path("runs", "bigram-my-own-260-subwords.safetensors")
+    assert path.exists()
+    assert main(["evaluate", "--model", str(path), "--text", str(own_text)]) == 0
+    measured = re.search(r"validation loss ([\d.]+) nats per character", capsys.readouterr().out)[1]
+    assert f"validation loss {measured} nats per character" in trained
+    model, tokenizer, about = load_checkpoint(path)
+    val_text = own_text.read_text()[int(0.9 * len(own_text.read_text())) :]
+    tokens = tokenizer.encode(val_text)
+    loss = evaluate(model, tokens) * len(tokens) / len(val_text)
+    assert float(measured) == pytest.approx(loss, abs=6e-4)
+    assert float(about["loss"]) == pytest.approx(loss, abs=6e-5)
+    assert main(["generate", "--model", str(path), "--prompt", "é", "--length", "5"]) == 0
+    assert capsys.readouterr().out.startswith("é")  # no character is unknown to bytes
+
+
+def test_too_few_subwords_are_refused(own_text, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "bigram", "--text", str(own_text), "--subwords", "255"])
+    assert stopped.value.code == 2
+    assert "a whole number from 256 on, not '255'" in capsys.readouterr().err
 
 
 def test_every_rung_trains_and_writes(own_text, capsys):

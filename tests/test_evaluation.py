@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from llm_course.evaluation import bits, bits_per_byte, evaluate, perplexity
+from llm_course.evaluation import (
+    bits,
+    bits_per_byte,
+    evaluate,
+    nats_per_character,
+    perplexity,
+)
 from llm_course.models.bigram import BigramConfig, BigramLM
 from llm_course.tokenizers import BPETokenizer, CharTokenizer
 
@@ -135,3 +141,12 @@ def test_bits_per_byte_do_not_depend_on_the_tokens():
         bits_per_byte(nats / len(tokens), tokens, text) for tokens in (by_characters, by_bytes)
     )
     assert one == pytest.approx(other) == pytest.approx(nats / math.log(2) / 350)
+
+
+def test_nats_per_character_do_not_depend_on_the_tokens():
+    text = "naïve 猫"
+    by_characters, by_bytes = torch.zeros(len(text)), torch.zeros(len(text.encode()))
+    losses = [
+        nats_per_character(12 / len(tokens), tokens, text) for tokens in (by_characters, by_bytes)
+    ]
+    assert losses == pytest.approx([12 / 7, 12 / 7])
