@@ -145,7 +145,7 @@ def test_bits_per_byte_do_not_depend_on_the_tokens():
 
 def test_nats_per_character_do_not_depend_on_the_tokens():
     text = "naïve 猫"
-    by_characters, by_bytes = torch.zeros(len(text)), torch.zeros(len(text.encode()))
+    by_characters, by_bytes = CharTokenizer(text).encode(text), BPETokenizer([]).encode(text)
     losses = [
         nats_per_character(12 / len(tokens), tokens, text) for tokens in (by_characters, by_bytes)
     ]
