@@ -1,4 +1,4 @@
-"""How the files of a GPT-2 are laid out: the names of its weights, its sizes, and which way matrices lie."""
+"""How GPT-2's files are laid out: the sizes, the names of the weights, and which way matrices lie."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ SIZES = {
     "context_length": "n_positions",
     **{name: name for name in ("n_embd", "n_head", "n_layer")},
 }
-# What else a config.json may say, what it means when it is silent first; all else is another model.
+# What else a config.json may say, first what its silence means; all else is another model.
 ALLOWED: dict[str, tuple[Any, ...]] = {
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
     "layer_norm_epsilon": (1e-5,),
@@ -64,7 +64,10 @@ def read_sizes(folder: Path) -> dict[str, Any]:
     for name, values in ALLOWED.items():
         if settings.get(name, values[0]) not in values:
             raise ValueError(f"{name} is {settings[name]!r}, and should be {values[0]!r}")
-    sizes = {ours: settings[name] for ours, name in SIZES.items()}
+    sizes = {ours: settings.get(name) for ours, name in SIZES.items()}
+    for ours, size in sizes.items():
+        if type(size) is not int:
+            raise ValueError(f"{SIZES[ours]} must be a whole number, and is {size!r}")
     if settings.get("n_inner") not in (None, 4 * sizes["n_embd"]):
         raise ValueError(f"n_inner is {settings['n_inner']}, and should be {4 * sizes['n_embd']}")
     dropouts = [settings.get(f"{place}_pdrop", 0.1) for place in ("attn", "embd", "resid")]

@@ -15,6 +15,7 @@ from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransfor
 from llm_course.models.multi_head_attention import MultiHeadAttention
 from llm_course.models.single_block_transformer import FeedForward
 
+
 def gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Return x · Φ(x) by the tanh formula; Φ(x) is the chance that a standard normal number is below x.
 
