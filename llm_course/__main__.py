@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from llm_course.commands import (
     evaluate_model,
+    export_model,
     get_data,
     show_scoreboard,
     train_model,
@@ -131,9 +132,13 @@ def _parser() -> argparse.ArgumentParser:
     generator.add_argument(
         "--top-p", type=float, metavar="P", help="draw from the fewest whose chances reach P"
     )
+    exporter = command(
+        "export", export_model, "write a model as Hugging Face's transformers read it"
+    )
+    exporter.add_argument("folder", type=Path, metavar="FOLDER", help="where to write it")
     command("scoreboard", show_scoreboard, "list all models of the course with their losses")
 
-    for sub in (evaluator, generator):
+    for sub in (evaluator, generator, exporter):
         sub.add_argument(
             "--model",
             type=Path,

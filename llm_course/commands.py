@@ -30,6 +30,7 @@ from llm_course.distributed import (
 from llm_course.download import copy_corpus, locate, note, read_tiny_shakespeare
 from llm_course.evaluation import bits, evaluate, nats_per_character, perplexity
 from llm_course.generation import generate_text, stream_texts
+from llm_course.hugging_face import export
 from llm_course.recipes import RECIPES, build
 from llm_course.sampling import Sampling
 from llm_course.scoreboard import beyond_part_one, load_recorded
@@ -156,6 +157,14 @@ def write_text(options: argparse.Namespace) -> None:
     for piece in pieces:
         print(*piece, end="", flush=True)
     print()
+
+
+def export_model(options: argparse.Namespace) -> None:
+    """Write a saved model as a folder for others."""
+    model, tokenizer, about = _load(options.model)
+    export(model, tokenizer, options.folder)
+    print(f"{options.folder} is ready: a {type(model).__name__}, trained on {about['corpus']}.")
+    print(f'  GPT2LMHeadModel.from_pretrained("{options.folder}")')
 
 
 def show_scoreboard(options: argparse.Namespace) -> None:

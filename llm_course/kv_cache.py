@@ -3,18 +3,27 @@
 The models do not know of it: the cache walks through a model's blocks by itself, in the same order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llm_course.models.gpt2 import GPT2Attention, GPT2FeedForward
 from llm_course.models.grouped_query_attention import GroupedQueryAttention
 from llm_course.models.multi_head_attention import MultiHeadAttention
 from llm_course.models.single_block_transformer import FeedForward, TransformerBlock
 
 MOST_ROWS, LARGE = 4, 2**18  # measured on two cores: beyond, or below, PyTorch's own way is faster
+
+# The parts that the cache knows: what they do in evaluation mode, it does step by step.
+ATTENTIONS = (MultiHeadAttention, GroupedQueryAttention, GPT2Attention)
+BENDS: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
+    FeedForward: F.relu,
+    GPT2FeedForward: partial(F.gelu, approximate="tanh"),
+}
 
 
 class KVCache:
@@ -62,7 +71,8 @@ class KVCache:
         for block, keys, values in zip(self.model.blocks, self.keys, self.values, strict=True):
             kept = keys[:, :, :end], values[:, :, :end]
             x = x + _attend(block.attention, block.norm1(x), *kept, places, is_visible)
-            wider = F.relu(_product(block.feed_forward.wider, block.norm2(x)))
+            bend = BENDS[type(block.feed_forward)]
+            wider = bend(_product(block.feed_forward.wider, block.norm2(x)))
             x = x + _product(block.feed_forward.back, wider)
         self.lengths = [length + n for length, n in zip(self.lengths, counts, strict=True)]
         return _product(self.model.output, self.model.norm(x))
@@ -112,7 +122,7 @@ def can_cache(model: nn.Module) -> bool:
     blocks = getattr(model, "blocks", ())
     return len(blocks) > 0 and all(
         type(block) is TransformerBlock
-        and type(block.attention) in (MultiHeadAttention, GroupedQueryAttention)
-        and type(block.feed_forward) is FeedForward
+        and type(block.attention) in ATTENTIONS
+        and type(block.feed_forward) in BENDS
         for block in blocks
     )

@@ -2,6 +2,9 @@
 
 import heapq
 import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -67,12 +70,14 @@ class CharTokenizer:
 class BPETokenizer:
     """One token per frequent sequence of bytes; the vocabulary is the 256 bytes and what was merged.
 
-    `encode` and `decode` are inverse to each other for every text. Sennrich and others,
+    `special` are texts with a token of their own behind all others, such as GPT-2's "<|endoftext|>".
+    Wherever one stands in a text, it becomes its token, as in `transformers`: cut it out of texts of
+    strangers. `encode` and `decode` are inverse to each other for every text. Sennrich and others,
     "Neural Machine Translation of Rare Words with Subword Units" (2016); on bytes: Radford and others,
     "Language Models are Unsupervised Multitask Learners" (2019).
     """
 
-    def __init__(self, merges: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, merges: list[tuple[bytes, bytes]], special: Sequence[str] = ()) -> None:
         self.merges = list(merges)
         self.tokens = list(BYTE_TOKENS)
         self._token_of = {token: number for number, token in enumerate(self.tokens)}
@@ -87,6 +92,15 @@ class BPETokenizer:
                 self.tokens.append(left + right)
             pair = self._token_of[left], self._token_of[right]
             self._rank[pair] = rank, self._token_of[left + right]
+        known = set(self.tokens)
+        self.special: dict[str, int] = {}
+        for text in special:
+            if not text or text.encode() in known or text in self.special:
+                raise ValueError(f"{text!r} cannot be a special token: it is one already, or empty")
+            self.special[text] = len(self.tokens)
+            self.tokens.append(text.encode())
+        # Where two begin at one place, the longer is meant.
+        self._special = re.compile("|".join(map(re.escape, sorted(special, key=len)[::-1])))
         self._known: dict[str, list[int]] = {}
 
     @classmethod
@@ -107,11 +121,22 @@ class BPETokenizer:
     def encode(self, text: str) -> Int[Tensor, " N"]:
         """Return the tokens of a text; ValueError where half a character (a lone surrogate) is in it."""
         numbers: list[int] = []
-        for piece in pieces(text):
-            if piece not in self._known:
-                self._known[piece] = self._merged([self._token_of[b] for b in single_bytes(piece)])
-            numbers += self._known[piece]
+        for part, special in self._parts(text):
+            for piece in pieces(part):
+                if piece not in self._known:
+                    whole = [self._token_of[byte] for byte in single_bytes(piece)]
+                    self._known[piece] = self._merged(whole)
+                numbers += self._known[piece]
+            numbers += [self.special[special]] if special else []
         return torch.tensor(numbers, dtype=torch.long)
+
+    def _parts(self, text: str) -> Iterator[tuple[str, str]]:
+        """Yield what stands before each special token, with that token; at last the rest, with none."""
+        start = 0
+        for found in self._special.finditer(text) if self.special else ():
+            yield text[start : found.start()], found[0]
+            start = found.end()
+        yield text[start:], ""
 
     def decode(self, tokens: Int[Tensor, " N"] | list[int]) -> str:
         """Return the text of these tokens; bytes that are no whole character become U+FFFD."""
@@ -120,7 +145,6 @@ class BPETokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write a file that this course and Hugging Face's `tokenizers` read."""
-        sign = lambda token: "".join(SIGN_OF[byte] for byte in token)  # noqa: E731
         level = {
             "type": "ByteLevel",
             "add_prefix_space": False,
@@ -136,32 +160,67 @@ class BPETokenizer:
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
-            "vocab": {sign(token): number for number, token in enumerate(self.tokens)},
-            "merges": [[sign(left), sign(right)] for left, right in self.merges],
+            "vocab": self._vocab(),
+            "merges": [[_signs(left), _signs(right)] for left, right in self.merges],
         }
+        how = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        added = [
+            {"id": n, "content": text, **how, "special": True} for text, n in self.special.items()
+        ]
         none = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor"))
-        whole = {"version": "1.0", **none, "added_tokens": [], "pre_tokenizer": level}
+        whole = {"version": "1.0", **none, "added_tokens": added, "pre_tokenizer": level}
         whole |= {"decoder": level, "model": model}
         Path(path).write_text(json.dumps(whole, ensure_ascii=False, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "BPETokenizer":
         """Read a byte-level BPE from such a file; ValueError says what in it is of another kind."""
-        try:
+        with _distrusted(path):
             whole = json.loads(Path(path).read_text(encoding="utf-8"))
             model, level = whole["model"], whole["pre_tokenizer"]
             if model["type"] != "BPE" or level["type"] != "ByteLevel" or level["add_prefix_space"]:
                 raise ValueError("it is no byte-level BPE without a space put before")
+            if whole.get("normalizer") is not None or not level.get("use_regex", True):
+                raise ValueError("it changes or cuts the text in another way")
             pairs = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
-            tokenizer = cls([(_unsigned(left), _unsigned(right)) for left, right in pairs])
-            vocab = {_unsigned(token): number for token, number in model["vocab"].items()}
-            if vocab != tokenizer._token_of:
-                raise ValueError("its vocabulary is not what its merges make")
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(
-                f"{path} is not a tokenizer that this course reads: {error}"
-            ) from error
+            added = sorted(whole.get("added_tokens", []), key=lambda token: token["id"])
+            vocab = {**model["vocab"], **{token["content"]: token["id"] for token in added}}
+            return cls._checked(pairs, vocab, [token["content"] for token in added])
+
+    def save_files(self, vocab: str | Path, merges: str | Path) -> None:
+        """Write GPT-2's two files: vocab.json, the tokens' numbers, and merges.txt, a pair a line."""
+        numbers = json.dumps(self._vocab(), ensure_ascii=False)
+        Path(vocab).write_text(numbers, encoding="utf-8")
+        pairs = [f"{_signs(left)} {_signs(right)}\n" for left, right in self.merges]
+        Path(merges).write_text("#version: 0.2\n" + "".join(pairs), encoding="utf-8")
+
+    @classmethod
+    def from_files(cls, vocab: str | Path, merges: str | Path) -> "BPETokenizer":
+        """Read GPT-2's two files; what the vocabulary has behind the merges' tokens is special."""
+        with _distrusted(merges):
+            lines = Path(merges).read_text(encoding="utf-8").split("\n")
+            if lines[0].startswith("#version"):
+                del lines[0]
+            pairs = [line.split(" ") for line in lines if line]
+            n_known = cls([(_unsigned(left), _unsigned(right)) for left, right in pairs]).vocab_size
+        with _distrusted(vocab):
+            numbers = json.loads(Path(vocab).read_text(encoding="utf-8"))
+            special = sorted((n, text) for text, n in numbers.items() if n >= n_known)
+            return cls._checked(pairs, numbers, [text for _, text in special])
+
+    @classmethod
+    def _checked(
+        cls, pairs: Iterable[Sequence[str]], vocab: dict[str, int], special: Sequence[str]
+    ) -> "BPETokenizer":
+        tokenizer = cls([(_unsigned(left), _unsigned(right)) for left, right in pairs], special)
+        if vocab != tokenizer._vocab():
+            raise ValueError("its vocabulary is not what its merges make")
         return tokenizer
+
+    def _vocab(self) -> dict[str, int]:
+        """Return the number of every token, each written as files do it."""
+        merged = self.tokens[: len(self.tokens) - len(self.special)]
+        return {_signs(token): n for n, token in enumerate(merged)} | self.special
 
     def _merged(self, tokens: list[int]) -> list[int]:
         """Merge the pair that was learned first, the leftmost where it stands twice, until none is left."""
@@ -203,5 +262,18 @@ def _numbers(tokens: Int[Tensor, " N"] | list[int], vocab_size: int) -> list[int
     return numbers
 
 
+def _signs(token: bytes) -> str:
+    return "".join(SIGN_OF[byte] for byte in token)
+
+
 def _unsigned(signs: str) -> bytes:
     return bytes(BYTE_OF[sign] for sign in signs)
+
+
+@contextmanager
+def _distrusted(path: str | Path) -> Iterator[None]:
+    """Turn whatever a stranger's file may cause into a ValueError that names the file."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is not a tokenizer that this course reads: {error}") from error

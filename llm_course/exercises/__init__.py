@@ -14,6 +14,7 @@ from llm_course.exercises import (
     bigram,
     decoder_transformer,
     generation,
+    gpt2,
     gpu_and_distributed,
     multi_head_attention,
     progress,
@@ -43,6 +44,7 @@ NOTEBOOKS = (
     subword_tokenization,
     gpu_and_distributed,
     speedrun,
+    gpt2,
 )
 EXERCISES: dict[str, Exercise | Question] = {
     exercise.name: exercise for notebook in NOTEBOOKS for exercise in notebook.EXERCISES
