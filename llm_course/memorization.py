@@ -27,16 +27,12 @@ def copied_lengths(text: str, source: str) -> list[int]:
 
 
 def longest_passages(text: str, source: str, n: int = 3) -> list[Passage]:
-    """Return the n longest passages of the text that stand in the source, the longest first.
-
-    A passage that lies within a longer one does not count: each begins or ends beyond all others.
-    """
+    """Return the longest passages of the text that stand in the source: at most n, none overlapping."""
     lengths = copied_lengths(text, source)
-    ends = [start + length for start, length in enumerate(lengths)]
-    whole = [i for i, end in enumerate(ends) if lengths[i] and (i == 0 or end > ends[i - 1])]
-    longest = sorted(whole, key=lambda start: (-lengths[start], start))[:n]
-    passages = [text[start : ends[start]] for start in longest]
-    return [
-        Passage(passage, start, source.find(passage))
-        for passage, start in zip(passages, longest, strict=True)
-    ]
+    passages: list[Passage] = []
+    for start in sorted(range(len(text)), key=lambda start: -lengths[start]):
+        end = start + lengths[start]
+        apart = all(end <= p.start or p.start + len(p.text) <= start for p in passages)
+        if len(passages) < n and end > start and apart:
+            passages.append(Passage(text[start:end], start, source.find(text[start:end])))
+    return passages

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from llm_course.data import Corpus
 from llm_course.download import note
 from llm_course.evaluation import bits, perplexity
-from llm_course.recipes import RECIPES, build
+from llm_course.recipes import RECIPES, VARIANTS, build
 from llm_course.recorded import load_rows
 
 
@@ -96,6 +96,11 @@ def beyond_part_one() -> list[Row]:
     middle = sorted(whole, key=lambda row: row["loss"])[len(whole) // 2]
     loss = middle["bits per byte"] * math.log(2)  # in this text, a character is a byte
     rows.append(Row("decoder, 1,024 subwords", loss, middle["parameters"], middle["seconds"]))
+    variants = load_rows("variants")[0]
+    for name in VARIANTS:  # their seconds were not measured alone
+        its = [row for row in variants if row["attention"] == name]
+        middle = sorted(its, key=lambda row: row["loss"])[len(its) // 2]
+        rows.append(Row(f"decoder, {name}", middle["loss"], middle["parameters"]))
     return rows
 
 

@@ -1,7 +1,7 @@
 import math
 
 from llm_course.data import Corpus
-from llm_course.recipes import LADDER
+from llm_course.recipes import LADDER, VARIANTS
 from llm_course.scoreboard import Row, Scoreboard, beyond_part_one, load_recorded, scoreboard_before
 
 
@@ -39,9 +39,14 @@ def test_a_notebook_gets_the_rows_above_its_own(capsys):
     assert "measured on Tiny Shakespeare" in capsys.readouterr().err
 
 
-def test_what_came_after_the_ladder_is_better_than_it():
+def test_what_came_after_the_ladder():
     ladder = load_recorded()[0]
     later = {row.model: row for row in beyond_part_one()}
     assert list(later)[:2] == ["modern", "decoder, 1,024 subwords"]
-    assert all(row.loss < ladder.best().loss - 0.05 for row in later.values())
+    better = list(later.values())[:2]
+    assert all(row.loss < ladder.best().loss - 0.05 for row in better)
+    for name in VARIANTS:
+        row = later[f"decoder, {name}"]
+        assert abs(row.loss - ladder.best().loss) < 0.05 and row.seconds is None
+    assert later["decoder, local"].parameters == 619_904 > later["decoder, multi-query"].parameters
     assert later["decoder, 1,024 subwords"].parameters == 865_408

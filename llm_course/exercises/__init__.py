@@ -11,6 +11,7 @@ from typing import Any
 from IPython.display import HTML, Markdown, display
 
 from llm_course.exercises import (
+    attention_variants,
     bigram,
     decoder_transformer,
     generation,
@@ -44,6 +45,7 @@ NOTEBOOKS = (
     subword_tokenization,
     gpu_and_distributed,
     speedrun,
+    attention_variants,
     gpt2,
 )
 EXERCISES: dict[str, Exercise | Question] = {
