@@ -204,6 +204,7 @@ ROOMS = [  # each may import from those above it, and only from those
         "exercises.gpu_and_distributed",
         "exercises.speedrun",
         "exercises.attention_variants",
+        "exercises.your_own_model",
         "exercises.gpt2",
         "exercises.subword_tokenization",
     },

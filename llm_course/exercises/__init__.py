@@ -27,6 +27,7 @@ from llm_course.exercises import (
     text_to_tokens,
     transformer_block,
     welcome,
+    your_own_model,
 )
 from llm_course.exercises.check import NotAttemptedError, Result, examine, examine_answer, is_strict
 from llm_course.exercises.exercise import Exercise, Question
@@ -47,6 +48,7 @@ NOTEBOOKS = (
     speedrun,
     attention_variants,
     gpt2,
+    your_own_model,
 )
 EXERCISES: dict[str, Exercise | Question] = {
     exercise.name: exercise for notebook in NOTEBOOKS for exercise in notebook.EXERCISES
