@@ -410,14 +410,13 @@ def first_of_no_passages(text, source):
     return longest_passages(text, source, n=1)[0].text
 
 
-# --- loss_to_report ---------------------------------------------------------------------------------------
+# --- honest_loss --------------------------------------------------------------------------------------
 
 Losses = dict[int, float]
 
 
-def _loss_to_report(val_losses: Losses, test_losses: Losses) -> float:
-    best = min(val_losses, key=val_losses.get)
-    return test_losses[best]
+def _honest_loss(val_losses: Losses, test_losses: Losses) -> float:
+    return test_losses[min(val_losses, key=val_losses.get)]
 
 
 def _key(losses, choose=min):
@@ -439,89 +438,81 @@ def _two_tables(generator: torch.Generator) -> tuple[Losses, Losses]:
             return val, test
 
 
-loss_to_report = Exercise(
-    name="loss_to_report",
+honest_loss = Exercise(
+    name="honest_loss",
     notebook=NOTEBOOK,
     minutes=5,
     difficulty=2,
-    reference=_loss_to_report,
+    reference=_honest_loss,
     inputs=_two_tables,
     hint="`min` over a dictionary goes through its keys; key=val_losses.get compares them by their loss. "
     "With the order that it gives, look into test_losses.",
 )
 
 
-@loss_to_report.mistake(
-    "the order is *chosen* on the test part, which must only judge. Choose by val."
-)
+@honest_loss.mistake("the order is *chosen* on the test part, which only judges. Choose by val.")
 def least_on_test(val_losses, test_losses):
     return min(test_losses.values())
 
 
-@loss_to_report.mistake("this is the loss that was chosen by. Take the same order's test loss.")
+@honest_loss.mistake("this is the loss that was chosen by. Take the same order's test loss.")
 def least_on_validation(val_losses, test_losses):
     return min(val_losses.values())
 
 
-@loss_to_report.mistake(
-    "this is the order. Its loss on the test part is wanted: test_losses[order]."
-)
+@honest_loss.mistake("this is the order. Its loss on the test part is wanted: test_losses[order].")
 def order_itself(val_losses, test_losses):
     return _key(val_losses)
 
 
-@loss_to_report.mistake("the two are swapped: choose by val_losses, and judge by test_losses.")
+@honest_loss.mistake("the two are swapped: choose by val_losses, and judge by test_losses.")
 def roles_swapped(val_losses, test_losses):
     return val_losses[_key(test_losses)]
 
 
-@loss_to_report.mistake("this is the *worst* order on validation. A lower loss is better: min.")
+@honest_loss.mistake("this is the *worst* order on validation. A lower loss is better: min.")
 def worst_on_validation(val_losses, test_losses):
     return test_losses[_key(val_losses, max)]
 
 
-@loss_to_report.mistake("min(val_losses) is the smallest *key*. Add key=val_losses.get.")
+@honest_loss.mistake("min(val_losses) is the smallest *key*. Add key=val_losses.get.")
 def smallest_order(val_losses, test_losses):
     return test_losses[min(val_losses)]
 
 
-@loss_to_report.mistake("this is the largest order. Longer histories are rarer: choose by val.")
+@honest_loss.mistake("this is the largest order. Longer histories are rarer: choose by val.")
 def largest_order(val_losses, test_losses):
     return test_losses[max(val_losses)]
 
 
-@loss_to_report.mistake(
-    "this is the last order in the dictionary. Does each one overwrite the best?"
-)
+@honest_loss.mistake("this is the last order in the dictionary. Does each one overwrite the best?")
 def last_order(val_losses, test_losses):
     return test_losses[list(val_losses)[-1]]
 
 
-@loss_to_report.mistake("the test losses are looked up with a *loss*. Their keys are the orders.")
+@honest_loss.mistake("the test losses are looked up with a *loss*. Their keys are the orders.")
 def loss_for_key(val_losses, test_losses):
     return test_losses[min(val_losses.values())]
 
 
-@loss_to_report.mistake("this takes the *place* in the list for the order. Keep the key itself.")
+@honest_loss.mistake("this takes the *place* in the list for the order. Keep the key itself.")
 def place_for_order(val_losses, test_losses):
     return test_losses[list(val_losses).index(_key(val_losses))]
 
 
-@loss_to_report.mistake(
-    "the orders may stand elsewhere in test_losses: look up by key, not by place."
-)
+@honest_loss.mistake("the orders may stand elsewhere in test_losses: look up by key, not by place.")
 def at_the_same_place(val_losses, test_losses):
     return list(test_losses.values())[list(val_losses).index(_key(val_losses))]
 
 
-@loss_to_report.mistake("this is the mean of all. One order is chosen; its test loss is wanted.")
+@honest_loss.mistake("this is the mean of all. One order is chosen; its test loss is wanted.")
 def mean_of_all(val_losses, test_losses):
     return sum(test_losses.values()) / len(test_losses)
 
 
-@loss_to_report.mistake("both are returned. The test loss alone is wanted.")
+@honest_loss.mistake("both are returned. The test loss alone is wanted.")
 def order_and_loss(val_losses, test_losses):
-    return _key(val_losses), _loss_to_report(val_losses, test_losses)
+    return _key(val_losses), _honest_loss(val_losses, test_losses)
 
 
 # --- questions ----------------------------------------------------------------------------------------
@@ -555,4 +546,4 @@ what_it_recites = Question(
     hint="How long a passage would two texts of yours share, if none had been learned from the other?",
 )
 
-EXERCISES = [three_parts, per_character, longest_copy, loss_to_report, what_it_recites]
+EXERCISES = [three_parts, per_character, longest_copy, honest_loss, what_it_recites]
