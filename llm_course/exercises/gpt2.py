@@ -166,8 +166,8 @@ our_name = Exercise(
         _name_of("mlp.c_fc", "weight"),
         _name_of("mlp.c_proj", "bias"),
     ),
-    hint="name.removeprefix, then split at the dots. The last part stays; where the first is h, the second is "
-    "the block's number, and what is between stands in the table of step 5.",
+    hint="name.removeprefix, then split at the dots. The last part stays; where the first is h, the second "
+    "is the block's number, and what is between stands in the table of step 5.",
 )
 
 
