@@ -167,7 +167,7 @@ our_name = Exercise(
         _name_of("mlp.c_proj", "bias"),
     ),
     hint="name.removeprefix, then split at the dots. The last part stays; where the first is h, the second "
-    "is the block's number, and what is between stands in the table of step 5.",
+    "is the block's number, and what is between stands in the table of step 6.",
 )
 
 
@@ -458,7 +458,7 @@ silent_squares = Question(
     options={
         "a": (
             "none: a wrong matrix always raises an error",
-            "attn.c_proj of step 7 raised none. A shape tells nothing about a square matrix.",
+            "attn.c_proj raised none in this notebook. A shape tells nothing about a square matrix.",
         ),
         "b": (
             "one: attn.c_proj",
