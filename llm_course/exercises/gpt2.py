@@ -84,6 +84,16 @@ def without_cube(x):
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x))
 
 
+@gelu.mistake("0.044715 is cubed with x. Cube x first: 0.044715 * x**3, without parentheses.")
+def cube_of_product(x):
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + (0.044715 * x) ** 3)))
+
+
+@gelu.mistake("it is turned round: 1 − tanh lets the negative numbers through. Take 1 + tanh.")
+def minus(x):
+    return x - _gelu(x)
+
+
 @gelu.mistake("√(2/π) multiplies x alone. It stands before the sum: set parentheses.")
 def factor_on_x_alone(x):
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x + 0.044715 * x**3))
@@ -328,6 +338,16 @@ def positions_too(name, weight):
 )
 def head_too(name, weight):
     return weight.T if name == "lm_head.weight" else _as_ours(name, weight)
+
+
+@as_ours.mistake("wpe and lm_head are turned. Neither is a Conv1D: only the blocks have that.")
+def all_but_tokens(name, weight):
+    return weight.T if weight.ndim == 2 and name != "wte.weight" else weight
+
+
+@as_ours.mistake("only both c_proj are turned: c_attn and c_fc are Conv1D, too.")
+def projections_alone(name, weight):
+    return weight.T if "c_proj.weight" in name else weight
 
 
 @as_ours.mistake("both c_proj are forgotten: the blocks have four matrices each.")
