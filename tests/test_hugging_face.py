@@ -308,6 +308,17 @@ def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
     for folder in (tmp_path / "out", tmp_path / "new"):
         with pytest.raises(CheckpointError, match="could not be written: No space left"):
             export(model, characters, folder)
+    monkeypatch.undo()
+    rename = model_folder.Path.rename
+
+    def busy(path, target):
+        if path.suffix == ".part":
+            raise OSError(16, "Device or resource busy")
+        return rename(path, target)
+
+    monkeypatch.setattr(model_folder.Path, "rename", busy)
+    with pytest.raises(CheckpointError, match="could not be written: Device or resource busy"):
+        export(model, characters, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
 
