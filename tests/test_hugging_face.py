@@ -285,7 +285,8 @@ def test_an_export_takes_the_place_of_an_export_and_of_nothing_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
     (folder / "notes.txt").write_text("mine")
-    (tmp_path / "link").symlink_to(folder)
+    export(model, characters, tmp_path / "clean")
+    (tmp_path / "link").symlink_to(tmp_path / "clean")
     (tmp_path / "file").write_text("mine")
     (tmp_path / "gpt2").mkdir()
     (tmp_path / "gpt2" / "config.json").write_text('{"model_type": "gpt2"}')
@@ -293,7 +294,7 @@ def test_an_export_takes_the_place_of_an_export_and_of_nothing_else(tmp_path):
         with pytest.raises(CheckpointError, match=f"{name} is there already, and is no export"):
             export(model, characters, tmp_path / name)
     assert (folder / "notes.txt").read_text() == "mine"
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
