@@ -213,6 +213,8 @@ def test_an_export_has_the_same_logits_there(kind, seed, tokenizer, tmp_path, ge
         characters, ours = tokenizer, far(GPT2(GPT2Config(tokenizer.vocab_size, **sizes)))
     export(ours, characters, tmp_path / "out")
     theirs, their_tokenizer = read_by_them(tmp_path / "out")
+    assert theirs.config.tie_word_embeddings == (kind == "gpt2")
+    assert (theirs.lm_head.weight is theirs.transformer.wte.weight) == (kind == "gpt2")
     tokens = torch.randint(ours.config.vocab_size, (3, 16), generator=generator)
     torch.testing.assert_close(theirs(tokens).logits, ours(tokens)[0], rtol=0, atol=1e-5)
     wanted = ours.double()(tokens)[0]
