@@ -159,12 +159,13 @@ def write_folder(folder: Path, files: Mapping[str, bytes | Callable[[Path], None
     """Write files, or let functions write them, into a folder that appears whole or not at all.
 
     It is filled under another name, flushed to the disk, then renamed. An earlier export is replaced: for
-    a moment between two renames it stands beside, as NAME.previous. Raises CheckpointError for anything
-    else that stands there, which stays as it is.
+    a moment, between two renames, it stands beside. Raises CheckpointError where it cannot be written, or
+    anything else stands there, which stays as it is.
     """
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    previous = folder.with_name(f"{folder.name}.previous")
     is_replaced = _may_be_replaced(folder)
+    partial, previous = (
+        folder.with_name(f"{folder.name}.{os.getpid()}.{kind}") for kind in ("part", "previous")
+    )
     try:
         partial.mkdir(parents=True)
         for name, content in files.items():
@@ -179,6 +180,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes | Callable[[Path], None
         partial.rename(folder)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if previous.exists() and not folder.exists():
+            previous.rename(folder)
         if not isinstance(error, OSError):
             raise
         raise CheckpointError(

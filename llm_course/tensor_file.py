@@ -63,9 +63,7 @@ def write(
     replaces stays beside it. Raises CheckpointError when it cannot be written; what was there stays.
     """
     about = {"kind": kind, "format": str(FORMAT), **header, "sha256": _NO_DIGEST}
-    # In memory of their own, since safetensors refuses what two names share: tied tables.
-    copies = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
-    tensors = {name: copy.contiguous() for name, copy in copies.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(tensors, metadata=about)
     data = data.replace(_digest_field(_NO_DIGEST), _digest_field(_sha256(data)), 1)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")

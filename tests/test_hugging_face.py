@@ -213,6 +213,8 @@ def test_an_export_has_the_same_logits_there(kind, seed, tokenizer, tmp_path, ge
         characters, ours = tokenizer, far(GPT2(GPT2Config(tokenizer.vocab_size, **sizes)))
     export(ours, characters, tmp_path / "out")
     theirs, their_tokenizer = read_by_them(tmp_path / "out")
+    assert theirs.config.tie_word_embeddings == (kind == "gpt2")
+    assert (theirs.lm_head.weight is theirs.transformer.wte.weight) == (kind == "gpt2")
     tokens = torch.randint(ours.config.vocab_size, (3, 16), generator=generator)
     torch.testing.assert_close(theirs(tokens).logits, ours(tokens)[0], rtol=0, atol=1e-5)
     wanted = ours.double()(tokens)[0]
@@ -285,7 +287,8 @@ def test_an_export_takes_the_place_of_an_export_and_of_nothing_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
     (folder / "notes.txt").write_text("mine")
-    (tmp_path / "link").symlink_to(folder)
+    export(model, characters, tmp_path / "clean")
+    (tmp_path / "link").symlink_to(tmp_path / "clean")
     (tmp_path / "file").write_text("mine")
     (tmp_path / "gpt2").mkdir()
     (tmp_path / "gpt2" / "config.json").write_text('{"model_type": "gpt2"}')
@@ -293,7 +296,7 @@ def test_an_export_takes_the_place_of_an_export_and_of_nothing_else(tmp_path):
         with pytest.raises(CheckpointError, match=f"{name} is there already, and is no export"):
             export(model, characters, tmp_path / name)
     assert (folder / "notes.txt").read_text() == "mine"
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
@@ -308,6 +311,17 @@ def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
     for folder in (tmp_path / "out", tmp_path / "new"):
         with pytest.raises(CheckpointError, match="could not be written: No space left"):
             export(model, characters, folder)
+    monkeypatch.undo()
+    rename = model_folder.Path.rename
+
+    def busy(path, target):
+        if path.suffix == ".part":
+            raise OSError(16, "Device or resource busy")
+        return rename(path, target)
+
+    monkeypatch.setattr(model_folder.Path, "rename", busy)
+    with pytest.raises(CheckpointError, match="could not be written: Device or resource busy"):
+        export(model, characters, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
 

@@ -84,6 +84,16 @@ def without_cube(x):
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x))
 
 
+@gelu.mistake("0.044715 is cubed with x. Cube x first: 0.044715 * x**3, without parentheses.")
+def cube_of_product(x):
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + (0.044715 * x) ** 3)))
+
+
+@gelu.mistake("it is turned round: 1 − tanh lets the negative numbers through. Take 1 + tanh.")
+def minus(x):
+    return x - _gelu(x)
+
+
 @gelu.mistake("√(2/π) multiplies x alone. It stands before the sum: set parentheses.")
 def factor_on_x_alone(x):
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x + 0.044715 * x**3))
@@ -166,8 +176,8 @@ our_name = Exercise(
         _name_of("mlp.c_fc", "weight"),
         _name_of("mlp.c_proj", "bias"),
     ),
-    hint="name.removeprefix, then split at the dots. The last part stays; where the first is h, the second is "
-    "the block's number, and what is between stands in the table of step 5.",
+    hint="name.removeprefix, then split at the dots. The last part stays; where the first is h, the second "
+    "is the block's number, and what is between stands in the table of step 6.",
 )
 
 
@@ -330,6 +340,16 @@ def head_too(name, weight):
     return weight.T if name == "lm_head.weight" else _as_ours(name, weight)
 
 
+@as_ours.mistake("wpe and lm_head are turned. Neither is a Conv1D: only the blocks have that.")
+def all_but_tokens(name, weight):
+    return weight.T if weight.ndim == 2 and name != "wte.weight" else weight
+
+
+@as_ours.mistake("only both c_proj are turned: c_attn and c_fc are Conv1D, too.")
+def projections_alone(name, weight):
+    return weight.T if "c_proj.weight" in name else weight
+
+
 @as_ours.mistake("both c_proj are forgotten: the blocks have four matrices each.")
 def without_projections(name, weight):
     return weight if "c_proj" in name else _as_ours(name, weight)
@@ -458,7 +478,7 @@ silent_squares = Question(
     options={
         "a": (
             "none: a wrong matrix always raises an error",
-            "attn.c_proj of step 7 raised none. A shape tells nothing about a square matrix.",
+            "attn.c_proj raised none in this notebook. A shape tells nothing about a square matrix.",
         ),
         "b": (
             "one: attn.c_proj",
