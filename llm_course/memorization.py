@@ -14,8 +14,8 @@ class Passage(NamedTuple):
 def copied_lengths(text: str, source: str) -> list[int]:
     """Return for each place of the text how many characters from there on stand together in the source.
 
-    One step on, at most the first of them is lost: so the length never begins at 0 again, and the source
-    is searched at most twice a character. Also called matching statistics; Chang and Lawler (1994).
+    One place on, all of them but the first still stand there, so that the search goes on from their end,
+    and looks at most twice for each character. Also called matching statistics; Chang and Lawler (1994).
     """
     lengths, length = [], 0
     for start in range(len(text)):

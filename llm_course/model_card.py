@@ -16,7 +16,8 @@ class ModelCard:
     """The facts that a card tells; `markdown()` is the card.
 
     `losses` are nats per character on text that the model has not seen, the model's own and its
-    opponents'. What a person must say is left "not stated" until it is said: `author`, `rights` (may the
+    opponents'; `longest_unseen`, how many characters together a text that it has not seen shares with its
+    own. What a person must say is left "not stated" until it is said: `author`, `rights` (may the
     text be used for this?), `purpose`, `limits`. After Mitchell and others, "Model Cards for Model
     Reporting" (2019).
     """
@@ -31,6 +32,7 @@ class ModelCard:
     losses: Mapping[str, float]
     judged_on: str
     passages: list[Passage] = field(default_factory=list)
+    longest_unseen: int | None = None
     sample: str = ""
     author: str = ""
     rights: str = ""
@@ -46,7 +48,11 @@ class ModelCard:
             f"| {f'**{name}**' if name == best else name} | {loss:.3f} |"
             for name, loss in self.losses.items()
         ]
-        copied = [f"- {len(p.text)} characters: {_code(p.text)}" for p in self.passages]
+        copied = [f"- {len(p.text)} characters: {_code(repr(p.text))}" for p in self.passages]
+        if copied and self.longest_unseen is not None:
+            copied.insert(
+                0, f"Text it has not seen shares up to {self.longest_unseen} characters.\n"
+            )
         lines = [
             f"# {self.name}",
             "",
@@ -87,8 +93,7 @@ class ModelCard:
 
 
 def _code(text: str) -> str:
-    """Return a text as code within a line, whatever is in it."""
-    text = " ".join(repr(text)[1:-1].split()) if "\n" in text else text
+    """Return a line of text as code, whatever is in it."""
     fence = _fence(text, at_least=1)
     return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
 

@@ -22,7 +22,8 @@ CARD = ModelCard(
     seconds=12.3,
     losses={"this model": 1.5, "table of order 5": 1.66},
     judged_on="the last 10 %, never looked at before",
-    passages=[Passage("fairest creat", 3, 5)],
+    passages=[Passage("fairest creat ", 3, 5)],
+    longest_unseen=9,
     sample="O my love",
     author="Class 7b",
     rights="in the public domain",
@@ -42,7 +43,7 @@ def test_every_fact_is_on_the_card():
     ):
         assert fact in text
     for fact in (
-        "13 characters: `fairest creat`",
+        "O my love",
         "O my love",
         "Class 7b",
         "public domain",
@@ -50,6 +51,7 @@ def test_every_fact_is_on_the_card():
     ):
         assert fact in text
     assert "nothing of the world" in text and "never looked at before" in text
+    assert "up to 9 characters.\n\n- 14 characters: `'fairest creat '`\n" in text
     assert sha256(b"From fairest creatures").hexdigest() in text
     assert NOT_STATED not in text
 

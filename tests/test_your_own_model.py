@@ -54,7 +54,9 @@ def test_any_text_goes_all_the_way(text_of, tmp_path, monkeypatch, capsys):
     program = replaced(program, "recipe(steps=56)", "recipe(steps=24)")
     program = replaced(program, "n_tokens=600", "n_tokens=100")
     program = replaced(program, 'KEEP_IN = ""', 'KEEP_IN = "kept"')
-    exec(compile(program, "notebook 17", "exec"), {})
+    names = {}
+    exec(compile(program, "notebook 17", "exec"), names)
+    names["temporary"].cleanup()
     said = capsys.readouterr().out
     assert "Loaded again, it gives the same logits." in said
     card = Path("kept", "README.md").read_text(encoding="utf-8")
