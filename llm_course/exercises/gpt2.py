@@ -114,6 +114,11 @@ def root_of_two_alone(x):
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2) / math.pi * (x + 0.044715 * x**3)))
 
 
+@gelu.mistake("math.tanh takes a single number. torch.tanh takes a whole tensor.")
+def tanh_of_one_number(x):
+    return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
 # --- our_name -----------------------------------------------------------------------------------------
 
 NAMES = {
@@ -264,6 +269,13 @@ def without_kind(name):
     return _our_name(name).rpartition(".")[0]
 
 
+@our_name.mistake(
+    "it takes for granted the prefix `transformer.`, which not all names have: name.removeprefix."
+)
+def needs_prefix(name):
+    return _our_name(name.split("transformer.")[1])
+
+
 def _swapped(name: str, there: dict[str, str]) -> str:
     for one, other in there.items():
         if one in name:
@@ -395,6 +407,7 @@ def _tied_gradient(
 def _uses(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     V, C, N = sizes(generator, (5, 7), (2, 4), (11, 15))  # more places than tokens: some come twice
     tokens = torch.randint(V, (N,), generator=generator)
+    tokens[:2] = torch.tensor([0, V - 1])  # a row that a sideways table has, and one that it lacks
     return tokens, floats(generator, N, C), floats(generator, N, C), floats(generator, N, V)
 
 
@@ -466,6 +479,34 @@ def swapped(tokens, of_vectors, x, of_logits):
 @tied_gradient.mistake("it lies on its side, (C, V). The table has a row a token: (V, C).")
 def on_its_side(tokens, of_vectors, x, of_logits):
     return _tied_gradient(tokens, of_vectors, x, of_logits).T
+
+
+SIDEWAYS = "x.T @ of_logits lies on its side, (C, V). The table is (V, C): of_logits.T @ x."
+
+
+@tied_gradient.mistake(SIDEWAYS)
+def sideways_in_a_loop(tokens, of_vectors, x, of_logits):
+    grad = x.T @ of_logits
+    for token, vector in zip(tokens, of_vectors, strict=True):
+        grad[token] += vector
+    return grad
+
+
+@tied_gradient.mistake(SIDEWAYS)
+def sideways_at_once(tokens, of_vectors, x, of_logits):
+    return (x.T @ of_logits).index_add(0, tokens, of_vectors)
+
+
+@tied_gradient.mistake(SIDEWAYS)
+def sideways_by_places(tokens, of_vectors, x, of_logits):
+    grad = x.T @ of_logits
+    grad[tokens] += of_vectors
+    return grad
+
+
+@tied_gradient.mistake(SIDEWAYS)
+def sideways_added(tokens, of_vectors, x, of_logits):
+    return embedding_alone(tokens, of_vectors, x, of_logits) + x.T @ of_logits
 
 
 # --- questions ----------------------------------------------------------------------------------------
