@@ -45,7 +45,8 @@ def beam_search(
 ) -> tuple[Int[Tensor, "B K T"], Float[Tensor, "B K"]]:
     """Return for every source K texts, the likeliest first, and their log-probabilities in nats.
 
-    With one beam it is `greedy`. A beam that has ended keeps its score while the others go on.
+    With one beam it is `greedy`. A beam that has ended keeps its score while the others go on. When the
+    likeliest has ended it is over: scores only fall, so that none of the others, ended or not, can pass it.
     """
     if type(n_beams) is not int or n_beams < 1:
         raise ValueError(f"n_beams must be a whole number from 1 on, and is {n_beams!r}")
@@ -56,9 +57,11 @@ def beam_search(
         written = source.new_full((B, K, 1), config.start)
         scores = memory.new_full((B, K), -math.inf)
         scores[:, 0] = 0  # all beams begin alike: one is enough
-        while written.shape[2] <= config.context_length and not _ended(written, config.end).all():
+        best = written[:, 0]
+        while best.shape[1] <= config.context_length and not _ended(best, config.end).all():
             log_probs = _next_log_probs(model, written.flatten(0, 1), memory, hidden)
             written, scores = beam_step(written, scores, log_probs.unflatten(0, (B, K)))
+            best = written[:, 0]
     return written, scores
 
 

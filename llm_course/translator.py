@@ -1,7 +1,7 @@
 """Training the encoder-decoder to translate, letting it translate, and counting what is right."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -32,11 +32,15 @@ TRAINING = TrainConfig(
 
 
 def train_translator(
-    model: EncoderDecoderTransformer, words: Words, config: TrainConfig = TRAINING
+    model: EncoderDecoderTransformer,
+    words: Words,
+    config: TrainConfig = TRAINING,
+    callback: Callable[[int, History], None] | None = None,
 ) -> History:
     """Train the model in place on phrases drawn anew for each step, and return the record.
 
-    `batch_size` and `eval_windows` (None: 500) count phrases. Muon and micro-batches are a ValueError.
+    `callback(step, history)` follows every evaluation. `batch_size` and `eval_windows` (None: 500)
+    count phrases. Muon and micro-batches are a ValueError.
     """
     if config.muon_rate is not None or config.micro_batches > 1:
         raise ValueError("this loop knows AdamW alone: leave out muon_rate and micro_batches")
@@ -69,6 +73,8 @@ def train_translator(
             history.seconds.append(seconds)
             history.train_loss.append(train_loss)
             history.val_loss.append(val_loss)
+            if callback is not None:
+                callback(step, history)
     return history
 
 

@@ -356,13 +356,10 @@ def _beams(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     K, T, V = sizes(generator, (3, 4), (5, 6), (9, 12))
     written = torch.randint(1, V, (K, T), generator=generator)
     written[:, -1] = torch.randperm(V, generator=generator)[:K]
-    near = lambda *numbers: (
-        torch.tensor(numbers)
-        + 0.04
-        * torch.rand(  # noqa: E731
-            len(numbers), generator=generator
-        )
-    )
+
+    def near(*numbers: float) -> Tensor:
+        return torch.tensor(numbers) + 0.04 * torch.rand(len(numbers), generator=generator)
+
     scores = near(-1.0, -1.5, *(-2.5 - 0.1 * k for k in range(K - 2)))
     log_probs = -4 - 2 * torch.rand(K, V, generator=generator)
     for k in range(K):
