@@ -28,6 +28,7 @@ TRAINING = TrainConfig(
     decay=True,
     max_grad_norm=1.0,
     eval_every=100,
+    eval_windows=250,
 )
 
 

@@ -113,8 +113,8 @@ def square(source, padding):
 def _to_read_and_say(
     target: list[int], length: int, start: int, end: int, padding: int
 ) -> tuple[list[int], list[int]]:
-    fill = [padding] * (length - len(target) - 1)
-    return [start, *target, *fill], [*target, end, *fill]
+    row = [start, *target, end] + [padding] * (length - len(target) - 1)
+    return row[:-1], row[1:]
 
 
 def _targets(generator: torch.Generator) -> tuple[list[int], int, int, int, int]:
@@ -131,7 +131,7 @@ to_read_and_say = Exercise(
     difficulty=1,
     reference=_to_read_and_say,
     inputs=_targets,
-    hint="[start, *target] and [*target, end] are equally long. Both get [padding] * so many.",
+    hint="Make one row of length + 1 tokens: start, target, end, padding. Then [:-1] and [1:] of it.",
 )
 
 
@@ -154,22 +154,22 @@ def swapped(target, length, start, end, padding):
     "the end token is nowhere to be said. Then the model never learns when it is done."
 )
 def never_ending(target, length, start, end, padding):
-    read, _ = _to_read_and_say(target, length, start, end, padding)
-    return read, [*target] + [padding] * (length - len(target))
+    row = [start, *target] + [padding] * (length - len(target))
+    return row[:-1], row[1:]
 
 
 @to_read_and_say.mistake(
     "the end token stands behind the padding, as the last of the row. It belongs behind the text."
 )
 def end_after_padding(target, length, start, end, padding):
-    fill = [padding] * (length - len(target) - 1)
-    return [start, *target, *fill], [*target, *fill, end]
+    row = [start, *target] + [padding] * (length - len(target) - 1) + [end]
+    return row[:-1], row[1:]
 
 
 @to_read_and_say.mistake("the padding stands before the text. It fills up what is behind it.")
 def padded_before(target, length, start, end, padding):
-    fill = [padding] * (length - len(target) - 1)
-    return [*fill, start, *target], [*fill, *target, end]
+    row = [padding] * (length - len(target) - 1) + [start, *target, end]
+    return row[:-1], row[1:]
 
 
 @to_read_and_say.mistake("start and end are swapped.")
@@ -181,12 +181,13 @@ def tokens_swapped(target, length, start, end, padding):
     "the rows end with the text. They have to be filled up to `length` with padding."
 )
 def without_padding(target, length, start, end, padding):
-    return [start, *target], [*target, end]
+    row = [start, *target, end]
+    return row[:-1], row[1:]
 
 
 @to_read_and_say.mistake(
-    "the rows are one token too long: start and end do not stand in the same row, so that `length` minus "
-    "the text minus *one* is left to be filled."
+    "the rows are one token too long. `length` is that of the two parts, and the row they are cut from has "
+    "one token more."
 )
 def one_too_long(target, length, start, end, padding):
     return _to_read_and_say(target, length + 1, start, end, padding)
@@ -202,12 +203,12 @@ def start_to_be_said(target, length, start, end, padding):
 
 
 @to_read_and_say.mistake(
-    "the row that is read has the end token, too. Where it is read, nothing is left to be said; padding "
-    "stands there."
+    "the end is not read here: padding stands in its place. It would do no harm, since nothing is to be "
+    "said there; but take both from the same row, once without its last token, once without its first."
 )
-def end_is_read(target, length, start, end, padding):
+def end_not_read(target, length, start, end, padding):
     read, say = _to_read_and_say(target, length, start, end, padding)
-    read[len(target) + 1] = end
+    read[len(target) + 1] = padding
     return read, say
 
 
@@ -331,6 +332,14 @@ def softmax_over_queries(x, memory, hidden, w_q, w_k, w_v):
     return _attend(x @ w_q, memory @ w_k, memory @ w_v, hidden, dim=-2)
 
 
+@cross_attend.mistake(
+    "the source's later places are hidden, as the future is in a decoder. The source is there as a whole."
+)
+def future_hidden(x, memory, hidden, w_q, w_k, w_v):
+    later = torch.ones(x.shape[1], memory.shape[1], dtype=torch.bool).triu(1)
+    return _attend(x @ w_q, memory @ w_k, memory @ w_v, hidden | later)
+
+
 @cross_attend.mistake("the keys serve as values. Values have a matrix of their own, w_v.")
 def keys_as_values(x, memory, hidden, w_q, w_k, w_v):
     return _attend(x @ w_q, memory @ w_k, memory @ w_k, hidden)
@@ -448,6 +457,12 @@ def multiplied(written, scores, log_probs):
     K, V = log_probs.shape
     best, chosen = (scores[:, None] * log_probs).flatten().topk(K)
     return torch.cat([written[chosen // V], (chosen % V)[:, None]], dim=1), best
+
+
+@beam_step.mistake("the right ones, in the wrong order: the likeliest comes first.")
+def likeliest_last(written, scores, log_probs):
+    longer, best = _beam_step(written, scores, log_probs)
+    return longer.flip(0), best.flip(0)
 
 
 @beam_step.mistake(
