@@ -46,6 +46,18 @@ def test_training_is_recorded_and_the_same_seed_gives_the_same(words):
     assert [step for step, _ in seen] == [0, 2, 4] and seen[0][1] is other
 
 
+def test_every_step_has_phrases_of_its_own_and_none_is_held_out(words):
+    seen = []
+    for seed in (0, 1):
+        model = fresh()
+        model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        train_translator(model, words, replace(SHORT, seed=seed))
+    batches = [" ".join(map(TOKENIZER.decode, source)) for source in seen if len(source) == 8]
+    assert len(batches) == 8 and len(set(batches)) == 8
+    read = {word for batch in batches for word in batch.replace("_", " ").split()}
+    assert not read & set(words.val)
+
+
 def test_what_the_loop_does_not_know_is_refused(words):
     for more in ({"muon_rate": 0.01}, {"micro_batches": 2}):
         with pytest.raises(ValueError, match="leave out muon_rate and micro_batches"):
@@ -80,8 +92,8 @@ def test_the_share_at_the_true_place_counts_characters():
     true = [true_places(phrase) for phrase in phrases]
     assert true == [[7, 6, 5, 5, 4, 3, 0, 0, 1, 2], [3, 3, 4, 2, 0, 0, 1]]
     assert share_right(true, phrases) == 1
-    true[0][3] = 4
-    assert share_right(true, phrases) == pytest.approx(16 / 17)
+    true[0][3], true[1][2] = 6, 3  # one too large, one too small
+    assert share_right(true, phrases) == pytest.approx(15 / 17)
     with pytest.raises(ValueError, match="longer than"):
         share_right([true[0][:-1], true[1]], phrases)
 
