@@ -12,16 +12,16 @@ from llm_course.tokenizers import CharTokenizer
 
 
 @contextmanager
-def record_attention(model: nn.Module) -> Iterator[list[Float[Tensor, "B H T T"]]]:
+def record_attention(model: nn.Module) -> Iterator[list[Float[Tensor, "B H T S"]]]:
     """Fill a list with the attention weights of every layer while the model runs inside `with`.
 
     One entry a layer and forward pass, in the order in which they ran; rows are queries, columns keys.
-    The weights are computed anew from each attention layer's input, so that its results stay the same.
+    The weights are computed anew from each attention layer's inputs, so that its results stay the same.
     """
     maps: list[Tensor] = []
 
     def watch(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        weights = layer.attention_weights(inputs[0]).detach()
+        weights = layer.attention_weights(*inputs).detach()
         if weights.dim() == 3:  # a single head is one of one
             weights = weights[:, None]
         maps.append(weights)

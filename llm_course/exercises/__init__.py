@@ -14,6 +14,7 @@ from llm_course.exercises import (
     attention_variants,
     bigram,
     decoder_transformer,
+    encoder_decoder,
     generation,
     gpt2,
     gpu_and_distributed,
@@ -47,6 +48,7 @@ NOTEBOOKS = (
     gpu_and_distributed,
     speedrun,
     attention_variants,
+    encoder_decoder,
     gpt2,
     your_own_model,
 )
