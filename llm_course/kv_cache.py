@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llm_course.lora import LoRALinear
 from llm_course.models.multi_head_attention import MultiHeadAttention
 from llm_course.models.single_block_transformer import FeedForward, TransformerBlock
 
@@ -86,7 +87,7 @@ def _attend(
     return _product(attention.output, attended.transpose(1, 2).flatten(2))
 
 
-def _product(layer: nn.Linear, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T O"]:
+def _product(layer: nn.Linear | LoRALinear, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T O"]:
     """Return layer(x), by all cores also when x has few places and the matrix is large.
 
     PyTorch gives a product with so few rows to one core. As two products, of the halves of the matrix,

@@ -160,6 +160,7 @@ ROOMS = [  # each may import from those above it, and only from those
         "distributed",
         "devices",
         "scaling",
+        "lora",
     },
     {"tokenizers", "tensor_file", "train_config"},
     {"practice_corpus"},
