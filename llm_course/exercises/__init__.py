@@ -13,6 +13,7 @@ from IPython.display import HTML, Markdown, display
 from llm_course.exercises import (
     bigram,
     decoder_transformer,
+    finetuning,
     generation,
     gpu_and_distributed,
     multi_head_attention,
@@ -43,6 +44,7 @@ NOTEBOOKS = (
     subword_tokenization,
     gpu_and_distributed,
     speedrun,
+    finetuning,
 )
 EXERCISES: dict[str, Exercise | Question] = {
     exercise.name: exercise for notebook in NOTEBOOKS for exercise in notebook.EXERCISES
