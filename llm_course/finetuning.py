@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llm_course.evaluation import evaluating
+from llm_course.evaluation import evaluate, evaluating
+from llm_course.generation import stream_texts
 from llm_course.models.decoder_classifier import DecoderClassifier
 from llm_course.optimizers import make_optimizers
 from llm_course.speakers import Speech
@@ -92,9 +93,13 @@ def all_logits(classifier: DecoderClassifier, texts: Windows) -> Float[Tensor, "
         )
 
 
-def lines_of(speech: Speech, longest: int) -> list[str]:
-    """Return the lines of a speech that are not longer."""
-    return [line for line in speech.text.split("\n") if 0 < len(line) <= longest]
+def text_losses(
+    model: nn.Module, texts: Sequence[str], tokenizer: CharTokenizer
+) -> Float[Tensor, " N"]:
+    """Return how many nats each text costs in all, a line end before it, as `evaluate` measures."""
+    return torch.tensor(
+        [evaluate(model, tokenizer.encode("\n" + text)) * len(text) for text in texts]
+    )
 
 
 def prompt_for(speaker: str) -> str:
@@ -122,6 +127,30 @@ def as_example(
     return F.pad(tokens[:-1], (0, n_missing)), F.pad(targets, (0, n_missing), value=IGNORED)
 
 
+def as_examples(
+    speeches: Sequence[Speech],
+    speakers: Sequence[str],
+    tokenizer: CharTokenizer,
+    context_length: int,
+    asked: str | None = None,
+) -> tuple[Int[Tensor, "N T"], Int[Tensor, "N T"], Int[Tensor, " N"]]:
+    """Return all lines of the speeches as examples, and the numbers of those who say them.
+
+    The prompts name who says the line, or else always the one who is `asked`. Lines that would not fit
+    behind the longest name are left out.
+    """
+    longest = context_length + 1 - len(END) - max(len(prompt_for(name)) for name in speakers)
+    pairs, owners = [], []
+    for speech in speeches:
+        for line in speech.text.split("\n"):
+            if 0 < len(line) <= longest:
+                prompt = prompt_for(asked or speech.speaker)
+                pairs.append(as_example(tokenizer, prompt, line, context_length))
+                owners.append(speakers.index(speech.speaker))
+    inputs, targets = (torch.stack(part) for part in zip(*pairs, strict=True))
+    return inputs, targets, torch.tensor(owners)
+
+
 def answer_losses(
     model: nn.Module, inputs: Int[Tensor, "N T"], targets: Int[Tensor, "N T"]
 ) -> Float[Tensor, " N"]:
@@ -133,6 +162,16 @@ def answer_losses(
         loss = F.cross_entropy(logits.transpose(1, 2), some_targets, reduction="none")
         losses.append(loss.sum(dim=1) / (some_targets != IGNORED).sum(dim=1))
     return torch.cat(losses)
+
+
+def sample_answers(
+    model: nn.Module, tokenizer: CharTokenizer, speakers: Sequence[str], n_each: int, seed: int
+) -> list[str]:
+    """Return `n_each` answers of every speaker, in order, each up to what fits into the window."""
+    prompts = [prompt_for(speaker) for speaker in speakers for _ in range(n_each)]
+    room = model.config.context_length - max(map(len, prompts)) + 1
+    pieces = list(stream_texts(model, tokenizer, prompts, room, seed=seed))
+    return ["".join(letters) for letters in zip(*pieces, strict=True)]
 
 
 def is_well_formed(answer: str) -> bool:
