@@ -93,6 +93,22 @@ def all_logits(classifier: DecoderClassifier, texts: Windows) -> Float[Tensor, "
         )
 
 
+def fit_head(
+    classifier: DecoderClassifier, texts: Windows, labels: Int[Tensor, " B"], config: TrainConfig
+) -> list[float]:
+    """Train the head alone, on features that are computed once; return the loss of every step."""
+    features = all_features(classifier, texts)
+    classifier.standardise(features)
+    features = (features - classifier.shift) / classifier.scale
+
+    def loss_of(chosen: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+        return F.cross_entropy(
+            classifier.head(classifier.dropout(features[chosen])), labels[chosen]
+        )
+
+    return finetune(classifier, len(texts), loss_of, config)
+
+
 def text_losses(
     model: nn.Module, texts: Sequence[str], tokenizer: CharTokenizer
 ) -> Float[Tensor, " N"]:

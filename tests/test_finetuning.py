@@ -16,6 +16,7 @@ from llm_course.finetuning import (
     as_example,
     as_examples,
     finetune,
+    fit_head,
     is_well_formed,
     prompt_for,
     sample_answers,
@@ -105,6 +106,17 @@ def test_finetune_learns_and_changes_only_what_may_learn(model):
     assert not classifier.training
 
 
+def test_a_head_alone_is_fitted_and_the_decoder_stays(model):
+    texts = Windows(["ab" * 10, "cd" * 10, "abab" * 8, "cdcd" * 9], TOKENIZER, 16)
+    labels = torch.tensor([0, 1, 0, 1])
+    before = deepcopy(model.state_dict())
+    classifier = DecoderClassifier(model, 2)
+    config = TrainConfig(steps=100, batch_size=4, learning_rate=0.05)
+    losses = fit_head(classifier, texts, labels, config)
+    assert losses[-1] < 0.1 and all_logits(classifier, texts).argmax(dim=1).tolist() == [0, 1, 0, 1]
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
 def test_examples_come_all_once_before_any_comes_again_and_the_rate_falls(model):
     seen = []
     config = TrainConfig(steps=6, batch_size=3, learning_rate=0.1, decay=True, seed=3)
@@ -176,6 +188,7 @@ def test_losses_of_texts_are_those_of_evaluate(model):
     [
         ("To be.\n\nMore", True),
         ("To be.\n", False),
+        ("To be.", False),
         ("To\nbe.\n\n", False),
         ("\n\nTo", False),
         ("", False),

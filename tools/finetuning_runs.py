@@ -6,6 +6,7 @@ Rates, steps, orders and smoothing were chosen on the scenes of folds 1 and 2; t
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,11 +18,11 @@ from llm_course.data import Split
 from llm_course.evaluation import evaluate
 from llm_course.finetuning import (
     Windows,
-    all_features,
     all_logits,
     answer_losses,
     as_examples,
     finetune,
+    fit_head,
     is_well_formed,
     sample_answers,
     text_losses,
@@ -136,16 +137,7 @@ def with_head(
     """Return a decoder, frozen, with a trained head, and how long that took."""
     started = time.perf_counter()
     classifier = DecoderClassifier(body.requires_grad_(False), int(labels.max()) + 1, pooling)
-    features = all_features(classifier, cut)
-    classifier.standardise(features)
-    features = (features - classifier.shift) / classifier.scale
-
-    def loss_of(chosen: Tensor) -> Tensor:
-        return F.cross_entropy(
-            classifier.head(classifier.dropout(features[chosen])), labels[chosen]
-        )
-
-    finetune(classifier, len(labels), loss_of, TrainConfig(**(vars(HEAD) | {"seed": seed})))
+    fit_head(classifier, cut, labels, replace(HEAD, seed=seed))
     return classifier, time.perf_counter() - started
 
 
@@ -177,7 +169,7 @@ def lines_as(parts: tuple[list[Speech], ...], speakers: list[str], data: Split, 
             torch.manual_seed(seed)
             if method == "LoRA":
                 add_lora(model, 4, 8.0)
-            config = TrainConfig(**(vars(AS) | {"learning_rate": AS_RATES[method], "seed": seed}))
+            config = replace(AS, learning_rate=AS_RATES[method], seed=seed)
             started = time.perf_counter()
             finetune(model, len(inputs), lines_loss(model, inputs, targets), config)
             seconds = time.perf_counter() - started
