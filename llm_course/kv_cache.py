@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llm_course.lora import LoRALinear
 from llm_course.models.gpt2 import GPT2Attention, GPT2FeedForward
 from llm_course.models.grouped_query_attention import GroupedQueryAttention
 from llm_course.models.multi_head_attention import MultiHeadAttention
@@ -99,7 +100,7 @@ def _attend(
     return _product(attention.output, attended.transpose(1, 2).flatten(2))
 
 
-def _product(layer: nn.Linear, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T O"]:
+def _product(layer: nn.Linear | LoRALinear, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T O"]:
     """Return layer(x), by all cores also when x has few places and the matrix is large.
 
     PyTorch gives a product with so few rows to one core. As two products, of the halves of the matrix,

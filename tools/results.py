@@ -2,7 +2,7 @@
 
 python tools/results.py                 everything (well over an hour on two cores)
 python tools/results.py scoreboard …    only what is named: scoreboard, counting, decoder, blocks, speedrun,
-                                        subwords, regularization, scaling, floor, variants
+                                        subwords, regularization, scaling, floor, variants, finetuning
 """
 
 import argparse
@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kneser_ney import KneserNeyTable  # this and the next stand beside this file
+from finetuning_runs import finetuning  # this and the next two stand beside this file
+from kneser_ney import KneserNeyTable
 from scaling_runs import floor, scaling
 
 from llm_course.checkpoint import PRETRAINED, load_pretrained, save_checkpoint
@@ -296,6 +297,7 @@ MEASUREMENTS: dict[str, Callable[[Split, CharTokenizer, dict[str, str]], Rows]] 
     "scaling": scaling,
     "floor": floor,
     "variants": variants,
+    "finetuning": finetuning,
 }
 
 

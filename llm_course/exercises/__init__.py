@@ -15,6 +15,7 @@ from llm_course.exercises import (
     bigram,
     decoder_transformer,
     encoder_decoder,
+    finetuning,
     generation,
     gpt2,
     gpu_and_distributed,
@@ -50,6 +51,7 @@ NOTEBOOKS = (
     attention_variants,
     encoder_decoder,
     gpt2,
+    finetuning,
     your_own_model,
 )
 EXERCISES: dict[str, Exercise | Question] = {
