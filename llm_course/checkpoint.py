@@ -87,7 +87,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 def _header_of(tokenizer: CharTokenizer | BPETokenizer) -> dict[str, str]:
     """Return what a tokenizer is made of: its characters, or its merges (bytes as hexadecimal digits)."""
     if isinstance(tokenizer, BPETokenizer):
-        return {"merges": json.dumps([[a.hex(), b.hex()] for a, b in tokenizer.merges])}
+        merges = [[left.hex(), right.hex()] for left, right in tokenizer.merges]
+        return {"merges": json.dumps(merges), "special": json.dumps(list(tokenizer.special))}
     return {"characters": "".join(tokenizer.characters)}
 
 
@@ -95,7 +96,8 @@ def _tokenizer_of(header: dict[str, str]) -> CharTokenizer | BPETokenizer:
     if "merges" not in header:
         return CharTokenizer(header["characters"])
     merges = json.loads(header["merges"])
-    return BPETokenizer([(bytes.fromhex(a), bytes.fromhex(b)) for a, b in merges])
+    pairs = [(bytes.fromhex(left), bytes.fromhex(right)) for left, right in merges]
+    return BPETokenizer(pairs, json.loads(header["special"]))
 
 
 def _check_sizes(

@@ -98,10 +98,12 @@ def test_damaged_files_are_named(saved):
         lambda: _rewrite(path, config='{"size": 4}'),
         lambda: _rewrite(path, config="[]"),
         lambda: _rewrite(path, characters="ab"),
+        lambda: _rewrite(path, merges="[]", special="[]"),
         lambda: _rewrite(path, merges="[]"),
-        lambda: _rewrite(path, merges='[["61"]]'),
-        lambda: _rewrite(path, merges='[["61", "xy"]]'),
-        lambda: _rewrite(path, merges='[["6161", "61"]]'),
+        lambda: _rewrite(path, merges='[["61"]]', special="[]"),
+        lambda: _rewrite(path, merges='[["61", "xy"]]', special="[]"),
+        lambda: _rewrite(path, merges='[["6161", "61"]]', special="[]"),
+        lambda: _rewrite(path, merges="[]", special='["a"]'),
         lambda: _rewrite(path, about="no JSON"),
         lambda: _rewrite(path, about="[]"),
         lambda: _rewrite(path, about="{}"),
@@ -120,14 +122,15 @@ def test_damaged_files_are_named(saved):
 
 
 def test_a_model_on_subwords_comes_back_with_them(tmp_path):
-    tokenizer = BPETokenizer.train("the cat and the hat and thé 猫 " * 3, 262)
+    merges = BPETokenizer.train("the cat and the hat and thé 猫 " * 3, 262).merges
+    tokenizer = BPETokenizer(merges, ["<|endoftext|>"])
     model = build("bigram", tokenizer.vocab_size)
     save_checkpoint(tmp_path / "m.safetensors", "bigram", model, tokenizer, ABOUT)
     loaded = load_checkpoint(tmp_path / "m.safetensors")
     assert isinstance(loaded.tokenizer, BPETokenizer)
     assert loaded.tokenizer.merges == tokenizer.merges and len(tokenizer.merges) == 6
-    tokens = loaded.tokenizer.encode("the 猫")
-    assert torch.equal(tokens, tokenizer.encode("the 猫"))
+    tokens = loaded.tokenizer.encode("the 猫<|endoftext|>")
+    assert tokens[-1] == 262 and torch.equal(tokens, tokenizer.encode("the 猫<|endoftext|>"))
     assert torch.equal(loaded.model(tokens[None])[0], model(tokens[None])[0])
 
 
