@@ -169,7 +169,7 @@ ROOMS = [  # each may import from those above it, and only from those
     {"models.multi_head_attention"},
     {"models.single_block_transformer"},
     {"models.decoder_transformer", "models.block_variants", "models.encoder_decoder"},
-    {"models.modern_transformer", "optimizers"},
+    {"models.modern_transformer", "models.pytorch_transformer", "optimizers"},
     {"evaluation", "kv_cache"},
     {"generation", "recording", "beam_search"},
     {"resuming", "alignment", "translator"},
