@@ -7,6 +7,7 @@ from torch import nn
 
 from llm_course.models.cross_attention import Attention
 from llm_course.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderTransformer
+from llm_course.models.pytorch_transformer import as_pytorch
 from llm_course.recording import record_attention
 from llm_course.translation import PADDING_TOKEN, TOKENIZER
 
@@ -40,33 +41,11 @@ def copy_attention(ours, theirs):
     theirs.out_proj.load_state_dict(ours.output.state_dict())
 
 
-def copy_block(ours, theirs):
-    copy_attention(ours.attention, theirs.self_attn)
-    theirs.linear1.load_state_dict(ours.feed_forward.wider.state_dict())
-    theirs.linear2.load_state_dict(ours.feed_forward.back.state_dict())
-    norms = [ours.norm1, ours.norm2]
-    if hasattr(ours, "cross_attention"):
-        copy_attention(ours.cross_attention, theirs.multihead_attn)
-        norms.insert(1, ours.norm_cross)
-    for n, norm in enumerate(norms, start=1):
-        getattr(theirs, f"norm{n}").load_state_dict(norm.state_dict())
-
-
-def library(ours):
-    """PyTorch's transformer with the weights of ours; the norms behind its last layers are taken out."""
-    theirs = nn.Transformer(12, 2, 2, 2, 48, dropout=0.0, batch_first=True).double()
-    theirs.encoder.norm = theirs.decoder.norm = None
-    layers = [*theirs.encoder.layers, *theirs.decoder.layers]
-    for block, layer in zip([*ours.encoder, *ours.decoder], layers, strict=True):
-        copy_block(block, layer)
-    return theirs
-
-
 @pytest.mark.parametrize("target_is_masked", [True, False])
 @pytest.mark.parametrize("seed", range(3))
 def test_it_is_pytorchs_transformer_forward_and_gradients(seed, target_is_masked):
     ours = model(seed)
-    theirs = library(ours)
+    theirs = as_pytorch(ours)
     source, target = texts(seed)
     ours.zero_grad()
 

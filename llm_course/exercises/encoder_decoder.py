@@ -466,6 +466,24 @@ def likeliest_last(written, scores, log_probs):
 
 
 @beam_step.mistake(
+    "the right ones, in the order of their places in the table. Put the likeliest first: topk sorts them."
+)
+def unsorted(written, scores, log_probs):
+    K, V = log_probs.shape
+    candidates = (scores[:, None] + log_probs).flatten()
+    chosen = candidates.topk(K).indices.sort().values
+    return torch.cat([written[chosen // V], (chosen % V)[:, None]], dim=1), candidates[chosen]
+
+
+@beam_step.mistake(
+    "the texts are right, and their scores are probabilities, multiplied. A score is a logarithm: add them."
+)
+def probabilities_multiplied(written, scores, log_probs):
+    longer, best = _beam_step(written, scores, log_probs)
+    return longer, best.exp()
+
+
+@beam_step.mistake(
     "only the first beam goes on. Its score is the best so far, but another may overtake it: compare the "
     "candidates of all."
 )
@@ -504,8 +522,8 @@ whole_phrases = Question(
         ),
         "b": (
             "about 50 %: e to the −0.05 · 14",
-            "The chance of a text is the product over its characters, and e^−0.7 is about one half. "
-            "(Greedy search does better: it takes the likeliest, where drawing takes what comes.)",
+            "The chance of a text is the product over its characters, and e^−0.7 is about one half. (Were "
+            "0.05 only a *mean* over many phrases, more could be right: errors crowd in the hard ones.)",
         ),
         "c": (
             "about 0.3 %: 0.05 · 14 = 0.7, and 0.7 / 256 is left",
@@ -514,12 +532,12 @@ whole_phrases = Question(
         ),
         "d": (
             "it cannot be said: a loss says nothing about whole texts",
-            "It does, on average: the loss is minus the mean log-probability per character, and "
-            "log-probabilities of characters add up to that of the text.",
+            "It can, since the loss of *each* character is given: it is minus the log-probability, and "
+            "those of a text's characters add up to that of the text.",
         ),
     },
     right="b",
-    hint="What is the chance that 14 characters are all right?",
+    hint="What is the chance that 14 characters, each with a loss of 0.05, are all right?",
 )
 
 EXERCISES = [padding_mask, to_read_and_say, cross_attend, beam_step, whole_phrases]
