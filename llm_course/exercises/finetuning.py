@@ -41,8 +41,8 @@ lora_forward = Exercise(
     difficulty=1,
     reference=_lora_forward,
     inputs=_adapter,
-    hint="A layer with weight W computes x @ W.T. A takes x down to r numbers, B takes these up; r is the "
-    "number of rows of A.",
+    hint="A layer with weight W computes x @ W.T, not W @ x: the rows of x are the inputs. A takes x down "
+    "to r numbers, B takes these up; r is the number of rows of A.",
 )
 
 
@@ -253,6 +253,13 @@ def inputs_as_targets(tokens, n_prompt):
     targets = tokens[:-1].clone()
     targets[: n_prompt - 1] = -100
     return targets
+
+
+@answer_targets.mistake(
+    "these are the inputs, tokens[:-1]. The targets are one later, tokens[1:], with −100 in the prompt."
+)
+def inputs_alone(tokens, n_prompt):
+    return tokens[:-1].clone()
 
 
 @answer_targets.mistake(
