@@ -131,8 +131,9 @@ def test_sizes_build_a_working_model_or_are_named(name, values, length):
     config = getattr(recipe.config, "func", recipe.config)
     values = {field.name: values[field.name] for field in fields(config) if field.name in values}
     assume(all(value != 10**12 for value in values.values()) or "n_embd" not in values)
+    always = getattr(recipe.config, "keywords", {})  # what a variant is
     try:
-        made = config(**values)
+        made = config(**{**always, **values})
     except ValueError as error:
         named = [
             key for key, value in values.items() if key in str(error) and f"{value}" in str(error)
