@@ -96,8 +96,11 @@ class MaskedAttention(MultiHeadAttention):
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
         """Return `attention_weights` @ values of all heads side by side, mixed by the output layer."""
-        weights = F.dropout(self.attention_weights(x), self.dropout, self.training)
-        return self.output((weights @ self.heads(x)[2]).transpose(1, 2).flatten(2))
+        q, k, v = self.heads(x)
+        is_visible = ~self.mask(x.shape[1], device=x.device)
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=is_visible, dropout_p=dropout)
+        return self.output(attended.transpose(1, 2).flatten(2))
 
 
 class LocalAttention(MaskedAttention):
