@@ -15,7 +15,7 @@ ifneq ($(shell $(BIN)/python --version >/dev/null 2>&1 && cat $(INSTALLED) 2>/de
 $(shell rm -f $(INSTALLED))
 endif
 
-.PHONY: help lab test test-offline check soak unit lint format course notebooks results bench clean
+.PHONY: help lab test test-offline browser check soak unit lint format course notebooks results bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -26,6 +26,10 @@ lab: $(INSTALLED)  ## open JupyterLab on the first notebook
 test: check  ## lint, all tests, and every notebook executed again and compared
 	$(BIN)/python -m pytest -q -rs -n 2 -m slow -o addopts=--strict-markers tests
 	$(BIN)/python tools/notebooks.py test
+
+browser: $(INSTALLED)  ## drive JupyterLab, the site and the slides in a real Chromium, if there is one
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(BIN)/python -m pytest -q -rs -o norecursedirs= tests/browser
 
 soak: $(INSTALLED)  ## 200 killed trainings, a full disk, the whole course twice (half an hour)
 	LLM_COURSE_SOAK=1 $(BIN)/python -m pytest -n 2 -rsP -m "slow or soak" -o addopts=--strict-markers tests
