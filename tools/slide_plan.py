@@ -7,7 +7,9 @@ drew it. A slide that would be too full goes on on the next one, under the same 
 """
 
 import ast
+import base64
 import re
+import struct
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 KINDS = ("slide", "subslide", "fragment", "-", "skip", "notes")
 WORDS = 65  # of running text under one heading; what goes on is for the notes
-FULL = 680  # pixels, as estimated below at scale 1; slides_fit.js scales what comes out otherwise
+FULL = 740  # pixels, as estimated below at scale 1; slides_fit.js scales what comes out otherwise
 CRAMMED = 840  # for what belongs together: a cell and its output
 GUESS_FIRST = "*Let them guess first, hands up, before you go on.*"
 FENCED = re.compile(r"(```.*?```|\$\$.*?\$\$|<details>.*?</details>)", re.DOTALL)
@@ -44,11 +46,8 @@ def plan(notebook: NotebookNode) -> NotebookNode:
     title, *rest = notebook.cells
     blocks = list(title_slide(title))
     for cell in rest:
-        if slide_type(cell) == "skip":
-            blocks += [Block(cell, "skip", title=name) for name in _titles(cell)[-1:]]
-            continue
         blocks += _from_text(cell) if cell.cell_type == "markdown" else _from_code(cell)
-    slides = _answered(_packed(blocks))
+    slides = _packed(blocks)
     planned = nbformat.v4.new_notebook(metadata=deepcopy(notebook.metadata))
     planned.metadata.title = re.sub("[#*]", "", title.source.splitlines()[0]).strip()
     planned.cells = [cell for slide in slides for cell in _cells(slide)]
@@ -68,7 +67,6 @@ def title_slide(cell: NotebookNode) -> Iterator[Block]:
     heading, question, *others = paragraphs(cell.source)
     first = _text(f"{heading}\n\n{question}", "slide")
     first.cell.metadata.looks = "title"
-    first.title = ""
     aims = [part for i, part in enumerate(others) if is_set_apart(part) or leads(others, i)]
     first.notes = [part for part in others if part not in aims]
     yield first
@@ -79,35 +77,53 @@ def _from_text(cell: NotebookNode) -> Iterator[Block]:
     """Cut a text cell at its headings; what stands before the first belongs to the slide before."""
     kind = slide_type(cell)
     source, answers = _without_answers(cell.source)
-    if kind == "notes":
-        yield Block(new_markdown_cell(), "notes", notes=[source, *answers])
+    if kind in ("skip", "notes"):
+        title = re.findall(r"^## (.*)", source, re.MULTILINE)
+        block = Block(new_markdown_cell(), kind, title=title[-1] if title else "")
+        block.notes = answers if kind == "skip" else [source, *answers]
+        block.asks = asks(source)
+        yield block
         return
     head, *sections = HEADING.split(source)
-    if sections and kind == "slide" or not head.strip():
-        yield Block(new_markdown_cell(), "notes", notes=[head.strip(), *answers])
-    else:
-        block = _text(head, kind)
-        block.notes += answers
-        yield block
+    block = _text(head, kind)
+    if (sections and kind == "slide") or not block.cell.source:
+        block = Block(new_markdown_cell(), "notes", notes=[head])
+    block.notes += answers
+    yield block
+    sections = _with_their_headings(sections)
     above = head if kind != "slide" else ""
     for section in sections:
         starts = "slide" if re.match("##? ", section) else "subslide"
-        if above.strip() and starts == "subslide" and not above.startswith("### "):
+        if starts == "subslide" and (kind == "-" or above.strip()):
             starts = "-"  # a question stands under the text that leads to it, if there is room
         yield _text(section, starts)
         above = section
 
 
+def _with_their_headings(sections: list[str]) -> list[str]:
+    """Let a heading with no text of its own stand above the section that follows it."""
+    joined: list[str] = []
+    for section in sections:
+        is_bare = bool(joined) and re.fullmatch(r"#+ .*\s*", joined[-1]) is not None
+        joined[-1:] = [joined[-1] + section] if is_bare else [*joined[-1:], section]
+    return joined
+
+
 def _text(source: str, kind: str) -> Block:
     """Return a block of what a slide shows of a text; the rest are its notes."""
     source = source.strip()
-    title = re.match(r"#{1,3} (.*)", source)
-    asks = re.search(r"### Predict first|Predict\b|predict\b", source) is not None
+    title = re.findall(r"^#{1,3} (.*)", source, re.MULTILINE)
+    is_question = asks(source)
     shown, notes, words = [], [], 0
     parts = paragraphs(source)
     for i, part in enumerate(parts):
         is_aside = part.startswith(("(", "*Where it comes from"))
-        if part.startswith("#") or is_set_apart(part) or leads(parts, i) or asks and not is_aside:
+        if (
+            part.startswith("#")
+            or is_set_apart(part)
+            or leads(parts, i)
+            or (is_question and not is_aside)
+        ):
             shown.append(part)
         elif is_aside or words >= WORDS * 0.7:
             notes.append(part)
@@ -119,16 +135,14 @@ def _text(source: str, kind: str) -> Block:
     cell = new_markdown_cell("\n\n".join(shown))
     cell.metadata.looks = "question" if "### Predict first" in source else ""
     height = sum(_height_of_text(part) for part in shown)
-    return Block(cell, kind, height, title[1] if title else "", asks, notes=notes)
-
-
-def _titles(cell: NotebookNode) -> list[str]:
-    return re.findall(r"^## (.*)", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else []
+    return Block(cell, kind, height, title[-1] if title else "", is_question, notes=notes)
 
 
 def _from_code(cell: NotebookNode) -> Iterator[Block]:
     """Show what a cell says and then what it gives; of pictures, sources and tables only these."""
     kind = slide_type(cell)
+    if kind == "skip":
+        return
     if kind == "notes":
         raise ValueError(f"a code cell cannot be notes: {cell.source[:60]!r}. Let it be skip")
     outputs = [_output(output, kind) for output in cell.outputs]
@@ -136,8 +150,10 @@ def _from_code(cell: NotebookNode) -> Iterator[Block]:
     source = "" if is_picture else without_imports(cell.source)
     said = Block(new_code_cell(source), kind, 40 + 27 * len(source.splitlines()))
     said.given = sum(block.height for block in outputs)
-    if source and said.height < 150 and said.height + said.given > CRAMMED:
-        outputs[0].notes.insert(0, f"```python\n{source}\n```")  # a few lines, and what they print is long
+    if source and said.height < 180 and said.height + said.given > CRAMMED:
+        outputs[0].notes.insert(
+            0, f"```python\n{source}\n```"
+        )  # a few lines, and what they print is long
     elif source:
         yield said
         kind = "-"
@@ -151,7 +167,7 @@ def _output(output: NotebookNode, kind: str) -> Block:
     if "text/html" in data and "image/png" not in data:
         return _choices(data["text/html"], kind)
     if "image/png" in data:
-        height = 480.0
+        height = min(400, 1160 / ratio_of(data["image/png"]))  # as small as it may get
     elif "text/markdown" in data:
         lines = data["text/markdown"].splitlines()
         height = 40 + (40 if lines[0].startswith("|") else 27) * len(lines)
@@ -167,7 +183,9 @@ def _choices(html: str, kind: str) -> Block:
     for fold in BeautifulSoup(html, "html.parser").div.find_all("details", recursive=False):
         choice = fold.summary.get_text()
         if not re.match("[a-z]: ", choice):
-            raise ValueError(f"an output that unfolds is no slide: {choice!r}. Let its cell be skip")
+            raise ValueError(
+                f"an output that unfolds is no slide: {choice!r}. Let its cell be skip"
+            )
         choices.append(f"- **{choice[0]}** {choice[3:]}")
         reasons.append(f"**{choice[0]}** {fold.div.get_text()}")
     return Block(new_markdown_cell("\n".join(choices)), kind, 50 * len(choices), notes=reasons)
@@ -176,15 +194,20 @@ def _choices(html: str, kind: str) -> Block:
 def _packed(blocks: list[Block]) -> list[list[Block]]:
     """Put blocks on slides; begin a new one where one is asked for, where it is full, after a question."""
     slides: list[list[Block]] = []
-    section, height, asked, belongs = "", 0.0, False, False
+    section, height, belongs = blocks[0].title, 0.0, False
+    question, asked = None, False
     for block in blocks:
+        answers = [note for note in block.notes if note.startswith(("**Answer", "**How to read"))]
+        if answers and question is not None:
+            question.notes += answers
+        question = None if answers else question
+        if (block.kind in ("skip", "notes") and block.title) or re.match("##? ", block.cell.source):
+            section = block.title if slides[1:] else section
+        if block.kind == "skip":
+            question = None if block.asks else question
+            continue
         if block.kind == "notes":
             slides[-1][-1].notes += block.notes
-            continue
-        if re.match("##? ", block.cell.source):
-            section = block.title if slides[1:] else re.sub("[#*]", "", block.title)
-        if block.kind == "skip":
-            section = block.title
             continue
         is_full = height + block.height > (CRAMMED if belongs else FULL)
         is_full |= block.given > 0 and height + block.height + block.given > CRAMMED
@@ -201,21 +224,9 @@ def _packed(blocks: list[Block]) -> list[list[Block]]:
         slides[-1].append(block)
         height += block.height
         asked = block.asks
-    return slides
-
-
-def _answered(slides: list[list[Block]]) -> list[list[Block]]:
-    """Give each folded answer to the question before it as well, for the teacher who asks it."""
-    waiting = None
-    for slide in slides:
-        for block in slide:
-            answers = [note for note in block.notes if note.startswith(("**Answer", "**How to read"))]
-            if answers and waiting is not None:
-                waiting.notes += answers
-                waiting = None
-            if block.asks:
-                block.notes.insert(0, GUESS_FIRST)
-                waiting = block
+        if block.asks:
+            block.notes.insert(0, GUESS_FIRST)
+            question = block
     return slides
 
 
@@ -247,6 +258,17 @@ def paragraphs(source: str) -> list[str]:
     for piece in FENCED.split(source):
         parts += [piece] if FENCED.fullmatch(piece) else re.split(r"\n\s*\n", piece)
     return [part.strip() for part in parts if part.strip()]
+
+
+def ratio_of(png: str) -> float:
+    """Return a picture's width by its height, which stand at the beginning of every PNG."""
+    width, height = struct.unpack(">II", base64.b64decode(png[:44])[16:24])
+    return width / height
+
+
+def asks(text: str) -> bool:
+    """Tell whether the class is to guess now, and must not see yet what comes next."""
+    return re.search(r"\b[Pp]redict\b", text) is not None
 
 
 def is_set_apart(part: str) -> bool:

@@ -8,6 +8,7 @@ besides is done here; tools/slide_plan.py says which cell ends on which slide. S
 """
 
 import argparse
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +19,7 @@ from latex2mathml.converter import convert
 from nbconvert.exporters import SlidesExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
-from slide_plan import plan
+from slide_plan import plan, ratio_of
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -30,10 +31,15 @@ class _Renderer(IPythonRenderer):
     """Markdown as nbconvert renders it, with formulas as MathML, which browsers draw by themselves."""
 
     def block_math(self, body: str) -> str:
-        return convert(body.strip(), display="block")
+        return _spaced(convert(body.strip(), display="block"))
 
     def inline_math(self, body: str) -> str:
-        return convert(body.strip())
+        return _spaced(convert(body.strip()))
+
+
+def _spaced(mathml: str) -> str:
+    """Put the thin space of TeX behind the name of a function: ln 2, not ln2."""
+    return re.sub(r"(<mi>[a-z]{2,}</mi>)(?=<m[infrs])", r'\1<mspace width="0.17em" />', mathml)
 
 
 def _to_html(source: str) -> str:
@@ -47,6 +53,7 @@ class DeckExporter(SlidesExporter):
     def default_filters(self):
         """Give the filters of nbconvert, but for Markdown ours."""
         yield from super().default_filters()
+        yield "ratio", ratio_of
         yield "markdown2html", pass_context(lambda context, source: _to_html(source))
 
 
@@ -69,7 +76,8 @@ def reveal_files() -> dict[str, str]:
         return {key: (folder / name).read_text(encoding="utf-8") for key, name in names.items()}
     except OSError as error:
         sys.exit(
-            f"error: the installed pyreveal has another layout: {error}. constraints.txt names one that fits"
+            f"error: the installed pyreveal has another layout: {error}. "
+            "constraints.txt names the version that fits"
         )
 
 
