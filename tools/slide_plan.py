@@ -6,7 +6,6 @@ nothing is lost. A folded answer goes to the notes of the question. A picture st
 drew it. A slide that would be too full goes on on the next one, under the same title.
 """
 
-import ast
 import base64
 import re
 import struct
@@ -18,13 +17,23 @@ import nbformat
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
+from slide_text import (
+    WORDS,
+    asks,
+    first_sentences,
+    height_of_text,
+    is_set_apart,
+    leads,
+    paragraphs,
+    without_answers,
+    without_imports,
+)
 
 KINDS = ("slide", "subslide", "fragment", "-", "skip", "notes")
-WORDS = 65  # of running text under one heading; what goes on is for the notes
 FULL = 740  # pixels, as estimated below at scale 1; slides_fit.js scales what comes out otherwise
 CRAMMED = 840  # for what belongs together: a cell and its output
 GUESS_FIRST = "*Let them guess first, hands up, before you go on.*"
-FENCED = re.compile(r"(```.*?```|\$\$.*?\$\$|<details>.*?</details>)", re.DOTALL)
+ANSWER = re.compile(r"\*\*(Answer(?!s? to \d)|How to read)")  # not those of the exercises
 HEADING = re.compile(r"^(?=#{2,3} |# Part |\*\*Break it)", re.MULTILINE)
 
 
@@ -76,25 +85,26 @@ def title_slide(cell: NotebookNode) -> Iterator[Block]:
 def _from_text(cell: NotebookNode) -> Iterator[Block]:
     """Cut a text cell at its headings; what stands before the first belongs to the slide before."""
     kind = slide_type(cell)
-    source, answers = _without_answers(cell.source)
+    head, *sections = HEADING.split(cell.source)
+    sections = _with_their_headings(sections)
     if kind in ("skip", "notes"):
-        title = re.findall(r"^## (.*)", source, re.MULTILINE)
-        block = Block(new_markdown_cell(), kind, title=title[-1] if title else "")
-        block.notes = answers if kind == "skip" else [source, *answers]
-        block.asks = asks(source)
-        yield block
+        for section in [head, *sections]:
+            shown, answers = without_answers(section)
+            titles = re.findall(r"^## (.*)", section, re.MULTILINE)
+            block = Block(new_markdown_cell(), kind, title=titles[-1] if titles else "")
+            block.notes = answers if kind == "skip" else [shown, *answers]
+            block.asks = asks(section)
+            yield block
         return
-    head, *sections = HEADING.split(source)
     block = _text(head, kind)
     if (sections and kind == "slide") or not block.cell.source:
-        block = Block(new_markdown_cell(), "notes", notes=[head])
-    block.notes += answers
+        shown, answers = without_answers(head)
+        block = Block(new_markdown_cell(), "notes", notes=[shown, *answers])
     yield block
-    sections = _with_their_headings(sections)
     above = head if kind != "slide" else ""
     for section in sections:
         starts = "slide" if re.match("##? ", section) else "subslide"
-        if starts == "subslide" and (kind == "-" or above.strip()):
+        if starts == "subslide" and (kind == "-" or without_answers(above)[0]):
             starts = "-"  # a question stands under the text that leads to it, if there is room
         yield _text(section, starts)
         above = section
@@ -111,8 +121,8 @@ def _with_their_headings(sections: list[str]) -> list[str]:
 
 def _text(source: str, kind: str) -> Block:
     """Return a block of what a slide shows of a text; the rest are its notes."""
-    source = source.strip()
-    title = re.findall(r"^#{1,3} (.*)", source, re.MULTILINE)
+    source, answers = without_answers(source)
+    title = re.findall(r"^##? (.*)", source, re.MULTILINE)
     is_question = asks(source)
     shown, notes, words = [], [], 0
     parts = paragraphs(source)
@@ -128,14 +138,14 @@ def _text(source: str, kind: str) -> Block:
         elif is_aside or words >= WORDS * 0.7:
             notes.append(part)
         else:
-            kept, left = _first_sentences(part, WORDS - words)
+            kept, left = first_sentences(part, WORDS - words)
             shown.append(kept)
             notes += [left] if left else []
         words += len(part.split()) if not is_set_apart(part) else 0
     cell = new_markdown_cell("\n\n".join(shown))
     cell.metadata.looks = "question" if "### Predict first" in source else ""
-    height = sum(_height_of_text(part) for part in shown)
-    return Block(cell, kind, height, title[-1] if title else "", is_question, notes=notes)
+    height = sum(height_of_text(part) for part in shown)
+    return Block(cell, kind, height, title[-1] if title else "", is_question, notes=notes + answers)
 
 
 def _from_code(cell: NotebookNode) -> Iterator[Block]:
@@ -153,7 +163,7 @@ def _from_code(cell: NotebookNode) -> Iterator[Block]:
     if source and said.height < 180 and said.height + said.given > CRAMMED:
         outputs[0].notes.insert(
             0, f"```python\n{source}\n```"
-        )  # a few lines, and what they print is long
+        )  # few lines, and much that they print
     elif source:
         yield said
         kind = "-"
@@ -195,16 +205,16 @@ def _packed(blocks: list[Block]) -> list[list[Block]]:
     """Put blocks on slides; begin a new one where one is asked for, where it is full, after a question."""
     slides: list[list[Block]] = []
     section, height, belongs = blocks[0].title, 0.0, False
-    question, asked = None, False
+    questions: list[Block] = []  # without an answer yet
+    asked = False
     for block in blocks:
-        answers = [note for note in block.notes if note.startswith(("**Answer", "**How to read"))]
-        if answers and question is not None:
-            question.notes += answers
-        question = None if answers else question
+        answers = [note for note in block.notes if ANSWER.match(note)]
+        if answers and questions and not block.asks:
+            questions.pop().notes += answers
         if (block.kind in ("skip", "notes") and block.title) or re.match("##? ", block.cell.source):
             section = block.title if slides[1:] else section
         if block.kind == "skip":
-            question = None if block.asks else question
+            questions += [block] if block.asks and not answers else []
             continue
         if block.kind == "notes":
             slides[-1][-1].notes += block.notes
@@ -226,7 +236,7 @@ def _packed(blocks: list[Block]) -> list[list[Block]]:
         asked = block.asks
         if block.asks:
             block.notes.insert(0, GUESS_FIRST)
-            question = block
+            questions += [] if answers else [block]
     return slides
 
 
@@ -243,70 +253,7 @@ def _cells(slide: list[Block]) -> Iterator[NotebookNode]:
                 )
 
 
-def without_imports(source: str) -> str:
-    """Leave the imports out of a cell's source: they say nothing to a class."""
-    lines = source.splitlines()
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
-
-
-def paragraphs(source: str) -> list[str]:
-    """Split a text at its empty lines, but not within code, formulas or folds."""
-    parts: list[str] = []
-    for piece in FENCED.split(source):
-        parts += [piece] if FENCED.fullmatch(piece) else re.split(r"\n\s*\n", piece)
-    return [part.strip() for part in parts if part.strip()]
-
-
 def ratio_of(png: str) -> float:
     """Return a picture's width by its height, which stand at the beginning of every PNG."""
     width, height = struct.unpack(">II", base64.b64decode(png[:44])[16:24])
     return width / height
-
-
-def asks(text: str) -> bool:
-    """Tell whether the class is to guess now, and must not see yet what comes next."""
-    return re.search(r"\b[Pp]redict\b", text) is not None
-
-
-def is_set_apart(part: str) -> bool:
-    """Tell lists, quotes, tables, formulas, code and pictures from running text."""
-    return re.match(r"(- |\d+\. |> |\||\$\$|```|!\[)", part) is not None
-
-
-def leads(parts: list[str], i: int) -> bool:
-    """Tell whether a paragraph only leads to what is set apart after it."""
-    return i + 1 < len(parts) and is_set_apart(parts[i + 1]) and len(parts[i].split()) < WORDS
-
-
-def _without_answers(source: str) -> tuple[str, list[str]]:
-    """Take the folds out of a text, and return them as notes."""
-    folds = re.findall(r"<details><summary>(.*?)</summary>(.*?)</details>", source, re.DOTALL)
-    answers = [f"**{summary}.** {text.strip()}" for summary, text in folds]
-    return re.sub(r"<details>.*?</details>", "", source, flags=re.DOTALL).strip(), answers
-
-
-def _first_sentences(paragraph: str, n_words: int) -> tuple[str, str]:
-    """Cut a paragraph after the sentence that reaches so many words, never within a mark of Markdown."""
-    if len(paragraph.split()) <= n_words + 15:
-        return paragraph, ""
-    for end in re.finditer(r"(?<=[.?!])\s+(?=[A-Z`*\"(])", paragraph):
-        kept = paragraph[: end.start()]
-        is_whole = all(kept.count(mark) % 2 == 0 for mark in ("**", "`", "$", '"'))
-        if is_whole and kept.count("(") == kept.count(")") and len(kept.split()) >= n_words * 0.6:
-            return kept, paragraph[end.end() :]
-    return paragraph, ""
-
-
-def _height_of_text(part: str) -> float:
-    if part.startswith("#"):
-        return 80
-    if part.startswith("$$"):
-        return 110
-    if part.startswith("|"):
-        return 40 * len(part.splitlines())
-    if part.startswith("```"):
-        return 40 + 28 * len(part.splitlines())
-    return 20 + sum(40 * (1 + len(line) // 80) for line in part.splitlines())

@@ -113,7 +113,7 @@ def main() -> int:
             return 1
         target = DECKS / f"{path.stem}.html"
         target.write_text(html, encoding="utf-8")
-        print(f"{target.relative_to(ROOT)}: {len(html) / 1000:,.0f} kB", flush=True)
+        print(f"{target}: {target.stat().st_size / 1000:,.0f} kB", flush=True)
     return 0
 
 
