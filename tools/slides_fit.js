@@ -32,6 +32,7 @@ function fit(slide) {
 
 Reveal.on("ready", (event) => fit(event.currentSlide));
 Reveal.on("slidechanged", (event) => fit(event.currentSlide));
+Reveal.on("pdf-ready", () => Reveal.getSlides().forEach(fit)); // NAME.html?print-pdf, for a handout
 Reveal.initialize({
   width: 1280,
   height: 720,
@@ -40,6 +41,8 @@ Reveal.initialize({
   controls: false,
   hash: true,
   navigationMode: "linear",
+  pdfMaxPagesPerSlide: 1,
+  pdfSeparateFragments: false,
   slideNumber: "c/t",
   transition: "none",
   plugins: [RevealNotes],
