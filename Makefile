@@ -15,7 +15,7 @@ ifneq ($(shell $(BIN)/python --version >/dev/null 2>&1 && cat $(INSTALLED) 2>/de
 $(shell rm -f $(INSTALLED))
 endif
 
-.PHONY: help lab test test-offline browser check soak unit lint format course notebooks results bench clean
+.PHONY: help lab test test-offline browser check soak unit lint format course notebooks results bench slides clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -28,7 +28,7 @@ test: check  ## lint, all tests, and every notebook executed again and compared
 	$(BIN)/python tools/notebooks.py test
 
 browser: $(INSTALLED)  ## drive JupyterLab, the site and the slides in a real Chromium, if there is one
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser,slides]'
 	$(BIN)/python -m pytest -q -rs -o norecursedirs= tests/browser
 
 soak: $(INSTALLED)  ## 200 killed trainings, a full disk, the whole course twice (half an hour)
@@ -61,6 +61,11 @@ results: $(INSTALLED)  ## for authors: measure what results/ records (RESULTS=sc
 
 bench: $(INSTALLED)  ## measure how fast the course is (PARTS="machine generation" for some)
 	$(BIN)/python tools/bench.py $(PARTS)
+
+slides: $(INSTALLED)  ## a deck of slides a notebook, for a lecture, each in one file in _build/slides/
+	@$(BIN)/python -c 'import latex2mathml, pyreveal' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slides]'
+	$(BIN)/python tools/slides.py $(NOTEBOOKS)
 
 clean:  ## remove what was installed and built; your copies and your runs stay
 	rm -rf $(VENV) _build .pytest_cache .ruff_cache *.egg-info

@@ -50,7 +50,7 @@ def test_nothing_of_this_machine_is_saved(path):
     notebook = read(path)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     assert notebook.metadata == {"kernelspec": kernel, "language_info": {"name": "python"}}
-    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+    assert all(set(cell.metadata) <= {"slideshow", "tags"} for cell in notebook.cells)
     assert all(output.get("name") != "stderr" for output in outputs(path))
     assert not any("\r" in output.get("text", "") for output in outputs(path))
     assert not re.search("/(root|home|work|tmp|Users)/", path.read_text(encoding="utf-8"))
@@ -90,6 +90,14 @@ def test_every_ignored_output_is_followed_by_a_check(path):
 
 def test_formulas_are_not_broken_by_doubled_backslashes(path):
     assert not re.search(r"\\\\[a-z]", prose(path))
+
+
+def test_every_cell_has_its_place_in_the_slides(path):
+    cells = read(path).cells
+    assert all(set(cell.metadata.get("slideshow", {})) == {"slide_type"} for cell in cells)
+    places = [cell.metadata.slideshow.slide_type for cell in cells]
+    assert set(places) <= {"slide", "subslide", "fragment", "-", "skip", "notes"}
+    assert places[0] == places[-1] == "slide", "the title, and the five lines"
 
 
 def test_it_has_the_rhythm(path):

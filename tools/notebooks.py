@@ -56,7 +56,9 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
-        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        cell.metadata = {
+            key: cell.metadata[key] for key in ("slideshow", "tags") if key in cell.metadata
+        }
         if cell.cell_type != "code":
             continue
         cell.outputs = [

@@ -1,0 +1,121 @@
+"""Make a deck for a lecture out of each notebook: one HTML file, reveal.js inside, no network.
+
+python tools/slides.py [FILE …]    _build/slides/NAME.html for each notebook, or for those named
+
+The notebooks are the only source: each cell's `slideshow` metadata, which JupyterLab's property inspector
+edits, says where it goes (slide, subslide, fragment, - to go on, skip, notes). What a lecture needs
+besides is done here; tools/slide_plan.py says which cell ends on which slide. S opens the speaker's view.
+"""
+
+import argparse
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import nbformat
+from jinja2 import pass_context
+from latex2mathml.converter import convert
+from nbconvert.exporters import SlidesExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from pygments.formatters import HtmlFormatter
+from slide_plan import plan, ratio_of
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+DECKS = ROOT / "_build" / "slides"
+TEMPLATE = Path(__file__).resolve().with_name("slides.html.j2")
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown as nbconvert renders it, with formulas as MathML, which browsers draw by themselves."""
+
+    def block_math(self, body: str) -> str:
+        return _spaced(convert(body.strip(), display="block"))
+
+    def inline_math(self, body: str) -> str:
+        return _spaced(convert(body.strip()))
+
+
+def _spaced(mathml: str) -> str:
+    """Put the thin space of TeX behind the name of a function: ln 2, not ln2."""
+    return re.sub(r"(<mi>[a-z]{2,}</mi>)(?=<m[infrs])", r'\1<mspace width="0.17em" />', mathml)
+
+
+def _to_html(source: str) -> str:
+    renderer = _Renderer(escape=False, exclude_anchor_links=True)
+    return MarkdownWithMath(renderer=renderer).render(source)
+
+
+class DeckExporter(SlidesExporter):
+    """nbconvert's slides with our template, and all that they need in the file."""
+
+    def default_filters(self):
+        """Give the filters of nbconvert, but for Markdown ours."""
+        yield from super().default_filters()
+        yield "ratio", ratio_of
+        yield "markdown2html", pass_context(lambda context, source: _to_html(source))
+
+
+def reveal_files() -> dict[str, str]:
+    """Return reveal.js' own files, out of the package pyreveal, which brings them unchanged."""
+    package = find_spec("pyreveal")
+    if package is None or package.origin is None:
+        sys.exit(
+            "error: reveal.js is missing: the package pyreveal brings it. "
+            "`make slides` installs it, or: pip install -c constraints.txt -e '.[slides]'"
+        )
+    folder = Path(package.origin).parent / "revealjs"
+    names = {
+        "css": "dist/reveal.css",
+        "js": "dist/reveal.js",
+        "notes": "dist/plugin/notes.js",
+        "licence": "LICENSE",
+    }
+    try:
+        return {key: (folder / name).read_text(encoding="utf-8") for key, name in names.items()}
+    except OSError as error:
+        sys.exit(
+            f"error: the installed pyreveal has another layout: {error}. "
+            "constraints.txt names the version that fits"
+        )
+
+
+def deck(path: Path, reveal: dict[str, str]) -> str:
+    """Return the deck of a notebook as one HTML document."""
+    notebook = plan(nbformat.read(path, as_version=4))
+    exporter = DeckExporter(template_file=str(TEMPLATE))
+    resources = {
+        "metadata": {"name": path.stem},
+        "files_of_reveal": reveal,
+        "theme_css": TEMPLATE.with_name("slides.css").read_text(encoding="utf-8"),
+        "code_css": HtmlFormatter(style="friendly").get_style_defs(".highlight"),
+        "fit_js": TEMPLATE.with_name("slides_fit.js").read_text(encoding="utf-8"),
+    }
+    html, _ = exporter.from_notebook_node(notebook, resources)
+    return html
+
+
+def main() -> int:
+    """Write the decks, and say how large each one is."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("paths", nargs="*", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    reveal = reveal_files()
+    DECKS.mkdir(parents=True, exist_ok=True)
+    for path in options.paths or NOTEBOOKS:
+        try:
+            html = deck(path, reveal)
+        except (OSError, ValueError) as error:
+            print(f"error: {path} gives no slides: {error}", file=sys.stderr)
+            return 1
+        target = DECKS / f"{path.stem}.html"
+        target.write_text(html, encoding="utf-8")
+        print(f"{target}: {target.stat().st_size / 1000:,.0f} kB", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
