@@ -15,7 +15,7 @@ ifneq ($(shell $(BIN)/python --version >/dev/null 2>&1 && cat $(INSTALLED) 2>/de
 $(shell rm -f $(INSTALLED))
 endif
 
-.PHONY: help lab test test-offline browser check soak unit lint format course notebooks results bench clean
+.PHONY: help lab test test-offline browser check soak unit lint format course notebooks results bench stick clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -61,6 +61,10 @@ results: $(INSTALLED)  ## for authors: measure what results/ records (RESULTS=sc
 
 bench: $(INSTALLED)  ## measure how fast the course is (PARTS="machine generation" for some)
 	$(BIN)/python tools/bench.py $(PARTS)
+
+stick: $(INSTALLED)  ## for a room without internet: all of it in one folder (STICK=/media/usb)
+	@test -n "$(STICK)" || { echo "error: say where the stick is: make stick STICK=/media/usb"; exit 2; }
+	$(BIN)/python tools/stick.py "$(STICK)" $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 
 clean:  ## remove what was installed and built; your copies and your runs stay
 	rm -rf $(VENV) _build .pytest_cache .ruff_cache *.egg-info
