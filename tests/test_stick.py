@@ -1,6 +1,7 @@
 """The stick for a room without internet; that all of it installs and runs there was rehearsed by hand."""
 
 import importlib.util
+import os
 import zipfile
 from collections import namedtuple
 from pathlib import Path
@@ -81,10 +82,12 @@ def test_where_nothing_should_be_written_it_says_why(stick, tmp_path, monkeypatc
 def test_the_packages_are_those_of_the_course_and_tried_without_the_network(
     stick, tmp_path, monkeypatch
 ):
-    commands = []
+    commands, environments = [], []
+    monkeypatch.setenv("PIP_FIND_LINKS", "/another/place")
 
-    def call(command):
+    def call(command, env):
         commands.append(command)
+        environments.append(env)
         (tmp_path / "wheels").mkdir(exist_ok=True)
         return 0
 
@@ -98,11 +101,13 @@ def test_the_packages_are_those_of_the_course_and_tried_without_the_network(
             assert any(word.startswith(f"{name}>=") for word in command), name
     assert "wheel" in fetch and "https://example.org/cpu" in fetch and "--no-index" not in fetch
     assert {"--dry-run", "--no-index", "--ignore-installed"} <= set(rehearse)
+    assert "PIP_FIND_LINKS" not in environments[1] and "PATH" in environments[1]
+    assert environments[0] is None and environments[1]["PIP_CONFIG_FILE"] == os.devnull
     assert str(tmp_path / "wheels") in rehearse and "https://example.org/cpu" not in rehearse
 
 
 def test_packages_that_are_not_enough_are_told(stick, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(stick.subprocess, "call", lambda command: int("--dry-run" in command))
+    monkeypatch.setattr(stick.subprocess, "call", lambda command, env: int("--dry-run" in command))
     with pytest.raises(stick.StickError, match="`pip install` failed; its own words are above"):
         stick.write_wheels(tmp_path, "")
 

@@ -103,10 +103,11 @@ def write_course(stick: Path) -> None:
     print(f"{target.name}: {target.stat().st_size / 1e6:.0f} MB")
 
 
-def pip(*arguments: str) -> None:
+def pip(*arguments: str, environment: dict[str, str] | None = None) -> None:
     """Run this Python's pip; raise StickError where it fails. What it says is seen as it comes."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    if subprocess.call([*command, "-c", str(ROOT / "constraints.txt"), *requirements()]):
+    command += ["-c", str(ROOT / "constraints.txt"), *requirements()]
+    if subprocess.call(command, env=environment):
         raise StickError(
             f"`pip {arguments[0]}` failed; its own words are above. Look at the network, and run "
             "this again: what is on the stick already stays."
@@ -119,10 +120,12 @@ def write_wheels(stick: Path, index: str) -> None:
     extra = ["--extra-index-url", index] if index else []
     pip("wheel", "--quiet", "--wheel-dir", str(wheels), *extra)
     print("Trying whether these are enough, without the network …", flush=True)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    plain["PIP_CONFIG_FILE"] = os.devnull  # no other place that this machine's pip may know of
     local = ["--no-index", "--find-links", str(wheels)]
-    pip("install", "--quiet", "--dry-run", "--ignore-installed", *local)
-    size = sum(file.stat().st_size for file in wheels.iterdir())
-    print(f"wheels: {sum(1 for _ in wheels.iterdir())} packages, {size / 1e6:.0f} MB")
+    pip("install", "--quiet", "--dry-run", "--ignore-installed", *local, environment=plain)
+    size = sum(file.stat().st_size for file in wheels.glob("*.whl"))
+    print(f"wheels: {len([*wheels.glob('*.whl')])} packages, {size / 1e6:.0f} MB")
 
 
 def write_instructions(stick: Path) -> None:
