@@ -161,6 +161,21 @@ def test_what_no_mistake_explains_gets_a_next_step(attempt, said):
 
 
 @pytest.mark.parametrize(
+    ("turned", "said"),
+    [
+        (torch.tensor, r"should be a list of \d+, and is a Tensor. .tolist\(\)"),
+        (set, "and is a set. sorted makes a list"),
+        (lambda kept: kept[1:], r"should be a list of \d+, and is a list of \d+.$"),
+        (lambda kept: "abc"[3], r"string index out of range, in the line\n.*\S$"),
+    ],
+)
+def test_lists_that_are_none_get_a_next_step(turned, said):
+    exercise = find("without_leak")
+    result = examine(exercise, lambda *inputs: turned(exercise.reference(*inputs)), seed=1)
+    assert not result.passed and re.search(said, result.feedback), result.feedback
+
+
+@pytest.mark.parametrize(
     "attempt",
     [
         lambda x: find("causal_means").reference(x).transpose(1, 2),
@@ -364,8 +379,11 @@ def test_numbers_and_tuples_are_compared_too():
     )
     assert examine(exercise, lambda x: [x.mean(), x + x], 0).passed
     assert examine(exercise, lambda x: (np.float64(x.mean()), x + x), 0).passed
-    assert "returns a tuple of 1." in examine(exercise, lambda x: (x,), 0).feedback
-    assert "should return 2 things" in examine(exercise, lambda x: x.mean(), 0).feedback
+    assert (
+        "should be a tuple of 2, and is a tuple of 1."
+        in examine(exercise, lambda x: (x,), 0).feedback
+    )
+    assert "should be a tuple of 2, and is a" in examine(exercise, lambda x: x.mean(), 0).feedback
     assert (
         "result[1] should have the shape"
         in examine(exercise, lambda x: (x.mean(), x[0]), 0).feedback

@@ -163,7 +163,7 @@ def _probe(
     """Say what is wrong with an attempt that no named mistake explains, and on which inputs it shows."""
     for outcome, inputs in zip(outcomes, trials, strict=True):
         if outcome.error is not None:
-            return _raised(outcome) + _of_the_notebook(attempt) + _printed(outcome), inputs
+            return _raised(outcome, inputs) + _of_the_notebook(attempt) + _printed(outcome), inputs
     for outcome, inputs, value in zip(outcomes, trials, wanted, strict=True):
         if problem := difference(outcome.value, value):
             if changed := _changed_inputs(exercise, outcomes, trials):
@@ -178,13 +178,14 @@ def _probe(
     raise AssertionError("the attempt equals the reference")
 
 
-def _raised(outcome: Outcome) -> str:
+def _raised(outcome: Outcome, inputs: tuple) -> str:
     if isinstance(outcome.error, TooLongError):
         return f"{outcome.error}, so it was stopped. Does a loop in it never end?"
     message = said(outcome.error).rstrip(".")
     where = f", in the line\n    {outcome.line}" if outcome.line else "."
     advice = ""
-    if outcome.line and re.search("size|shape|dimension|index|expand|broadcast", message):
+    is_about_shapes = re.search("size|shape|dimension|index|expand|broadcast", message)
+    if outcome.line and is_about_shapes and any(map(_tensors, inputs)):
         advice = "\nPrint the shapes just before that line."
     kind = type(outcome.error).__name__
     return f"it raises {kind}{': ' * bool(message)}{message}{where}{advice}"

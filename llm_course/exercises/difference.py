@@ -17,7 +17,8 @@ def difference(value: Any, wanted: Any, place: str = "") -> str:
         return "it returns None. Does it end with `return`, in every case?"
     if isinstance(wanted, (tuple, list)):
         if not isinstance(value, (tuple, list)) or len(value) != len(wanted):
-            return f"it should return {len(wanted)} things, and returns {kind_of(value)}."
+            kinds = f"{kind_of(wanted)}, and is {kind_of(value)}"
+            return f"the result{place} should be {kinds}.{_turned(value)}"
         for i, (v, w) in enumerate(zip(value, wanted, strict=True)):
             if problem := difference(v, w, f"{place}[{i}]"):
                 return problem
@@ -53,6 +54,13 @@ def difference(value: Any, wanted: Any, place: str = "") -> str:
         f"{int(wrong.sum())} of {wanted.numel()} numbers differ. The first is at {list(first)}: it should "
         f"be {_two(wanted[first].item(), value[first].item())}.{_WHERE}"
     )
+
+
+def _turned(value: Any) -> str:
+    """Return how a list is made of what is none."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return " .tolist() makes a list of numbers of it."
+    return " sorted makes a list of it, in order." if isinstance(value, (set, dict)) else ""
 
 
 _WHERE = " With result = check(…), the inputs are in result.inputs: work this one out by hand."

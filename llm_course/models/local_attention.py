@@ -45,8 +45,15 @@ def masked_attention(
     is_hidden: Bool[Tensor, "T T"],
 ) -> Float[Tensor, "... T D"]:
     """Return softmax(q kᵀ / √D) v by its formula: all T · T scores, those under the mask thrown away."""
+    return masked_weights(q, k, is_hidden) @ v
+
+
+def masked_weights(
+    q: Float[Tensor, "... T D"], k: Float[Tensor, "... T D"], is_hidden: Bool[Tensor, "T T"]
+) -> Float[Tensor, "... T T"]:
+    """Return softmax(q kᵀ / √D), no weight under the mask; each row sums to 1."""
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-    return scores.masked_fill(is_hidden, -math.inf).softmax(dim=-1) @ v
+    return scores.masked_fill(is_hidden, -math.inf).softmax(dim=-1)
 
 
 def local_attention(
@@ -90,9 +97,7 @@ class MaskedAttention(MultiHeadAttention):
     def attention_weights(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B H T T"]:
         """Return how much each place (row) takes from each (column), per head; each row sums to 1."""
         q, k, _ = self.heads(x)
-        scores = q @ k.transpose(-2, -1) / math.sqrt(k.shape[-1])
-        scores = scores.masked_fill(self.mask(x.shape[1], device=x.device), -math.inf)
-        return scores.softmax(dim=-1)
+        return masked_weights(q, k, self.mask(x.shape[1], device=x.device))
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
         """Return `attention_weights` @ values of all heads side by side, mixed by the output layer."""
