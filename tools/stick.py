@@ -31,9 +31,10 @@ LARGE LANGUAGE MODELS FROM SCRATCH, version {version}, without internet
 You need: Python on the computer. The packages on this stick fit:
 {fitting}
 
-1. Copy {course}.zip and the folder data to the computer, and unpack {course}.zip.
-2. Open a terminal in the folder {course} that came out of it. Below, put the path of
-   this stick in place of STICK.
+1. Unpack {course}.zip on the computer, and copy the folder data beside the folder
+   {course} that came out of it: the one that holds README.md.
+2. Open a terminal in that folder {course}. Below, put the path of this stick in place
+   of STICK.
 
 On Linux and macOS:
 
