@@ -15,7 +15,7 @@ ifneq ($(shell $(BIN)/python --version >/dev/null 2>&1 && cat $(INSTALLED) 2>/de
 $(shell rm -f $(INSTALLED))
 endif
 
-.PHONY: help lab test test-offline browser check soak unit lint format course notebooks results bench slides clean
+.PHONY: help lab test test-offline browser check soak unit lint format course notebooks results bench slides stick clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -66,6 +66,10 @@ slides: $(INSTALLED)  ## a deck of slides a notebook, for a lecture, each in one
 	@$(BIN)/python -c 'import latex2mathml, pyreveal' 2>/dev/null || \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slides]'
 	$(BIN)/python tools/slides.py $(NOTEBOOKS)
+
+stick: $(INSTALLED)  ## for a room without internet: all of it in one folder (STICK=/media/usb)
+	@test -n "$(STICK)" || { echo "error: say where the stick is: make stick STICK=/media/usb"; exit 2; }
+	$(BIN)/python tools/stick.py "$(STICK)" $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 
 clean:  ## remove what was installed and built; your copies and your runs stay
 	rm -rf $(VENV) _build .pytest_cache .ruff_cache *.egg-info
