@@ -99,6 +99,17 @@ def test_an_answer_goes_to_the_notes_of_its_question_even_if_its_cell_is_skipped
         assert "details" not in shown_words(question[0]) + shown_words(result[0]) + question[1]
 
 
+def test_saving_a_notebook_keeps_its_slides(load):
+    cell = code("x = 1", kind="subslide")
+    cell.metadata |= {"tags": ["nbval-ignore-output"], "collapsed": True, "editable": False}
+    notebook = new_notebook(cells=[text("# T", "slide"), cell])
+    load("notebooks").normalise(notebook)
+    assert [cell.metadata for cell in notebook.cells] == [
+        {"slideshow": {"slide_type": "slide"}},
+        {"slideshow": {"slide_type": "subslide"}, "tags": ["nbval-ignore-output"]},
+    ]
+
+
 def test_an_answer_is_the_last_open_questions(slides_of):
     fold = "<details><summary>{}</summary>\n\n{}\n</details>"
     first, second = slides_of(

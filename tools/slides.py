@@ -89,7 +89,7 @@ def deck(path: Path, reveal: dict[str, str]) -> str:
         "metadata": {"name": path.stem},
         "files_of_reveal": reveal,
         "theme_css": TEMPLATE.with_name("slides.css").read_text(encoding="utf-8"),
-        "code_css": HtmlFormatter(style="friendly").get_style_defs(".highlight"),
+        "code_css": HtmlFormatter(style="vs").get_style_defs(".highlight"),
         "fit_js": TEMPLATE.with_name("slides_fit.js").read_text(encoding="utf-8"),
     }
     html, _ = exporter.from_notebook_node(notebook, resources)
