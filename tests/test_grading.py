@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -122,14 +123,13 @@ if hasattr(os, "fork"):
 while True:
     pass"""
 PATCH = """\
-import sys, llm_course.exercises as e, llm_course.exercises.check as c
-passed = c.Result(True, "right.")
-c.examine = e.examine = c.examine_answer = e.examine_answer = lambda *anything: passed
-e.check = check = lambda *anything: passed
-c.equal = lambda *anything: True
-main = sys.modules["__main__"]
-main.examine = c.examine
-main.equal = c.equal"""
+import llm_course.exercises as e, llm_course.exercises.check as c, llm_course.exercises.comparison as o
+def yes(exercise, attempt, seed=None):
+    return Result(True, "right.")
+c.examine.__code__ = yes.__code__
+o.equal.__code__ = (lambda value, wanted: True).__code__
+e.check = check = lambda *anything: c.Result(True, "right.")
+e.find("n_windows").reference.__code__ = (lambda tokens, T: 0).__code__"""
 FORGED = """\
 import json, os
 for number in range(40):
@@ -288,3 +288,78 @@ def _read(path):
         return path.read_bytes()
     except OSError:  # it has just ended
         return b""
+
+
+NBGRADER = "0.9.6"
+NAME = "01_text_to_tokens"
+WITH_MISTAKES = RIGHT | {
+    "n_windows": "def n_windows(tokens, T):\n    return len(tokens) - T + 1",
+    "loss_in_bits": "def loss_in_bits(chances, tokens):\n    while True: pass",
+    "two_guessers": 'two_guessers = "b"',
+}
+SCORES = """\
+import json
+from nbgrader.api import Gradebook
+with Gradebook("sqlite:///gradebook.db") as book:
+    scores = {
+        one.student.id: {grade.name: [grade.score, grade.max_score] for grade in one.notebooks[0].grades}
+        for one in book.assignment_submissions("01_text_to_tokens")
+    }
+print(json.dumps(scores))"""
+
+
+@pytest.fixture(scope="module")
+def python():
+    """A Python with nbgrader beside all that is installed here, kept in _build/ for the next time."""
+    folder = ROOT / "_build" / f"nbgrader-{NBGRADER}"
+    program = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not (folder / "complete").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
+        here = Path(paths["purelib"]) / "course.pth"
+        here.write_text(sysconfig.get_paths()["purelib"], encoding="utf-8")
+        install = [program, "-m", "pip", "install", "-q", "--retries=1", f"nbgrader=={NBGRADER}"]
+        done = subprocess.run(install, capture_output=True, text=True, timeout=400)
+        if "No matching distribution" in done.stderr or "ConnectionError" in done.stderr:
+            pytest.skip(f"nbgrader {NBGRADER} cannot be fetched: {done.stderr.splitlines()[-1]}")
+        assert done.returncode == 0, done.stderr
+        (folder / "complete").touch()
+    return program
+
+
+def test_nbgrader_gives_the_same_points(python, copies, tmp_path):
+    course = copies / "nbgrader"
+    folder = course / "submitted"
+    hand_ins = {"right": RIGHT, "untouched": {}, "with_mistakes": WITH_MISTAKES}
+    for student, solutions in hand_ins.items():
+        path = folder / student / NAME / f"{NAME}.ipynb"
+        hand_in(copies / f"{NAME}.ipynb", path, solutions)
+    environment = {
+        **os.environ,
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",  # it calls alembic by its name
+        "PYTHONPATH": str(ROOT),
+        "LLM_COURSE_PROGRESS": str(tmp_path / "progress.json"),
+    }
+
+    def run(*arguments):
+        command = [python, *arguments]
+        done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("-m", "nbgrader", "generate_assignment", NAME)
+    made, original = (
+        [cell.source for cell in nbformat.read(course / part / NAME / f"{NAME}.ipynb", 4).cells]
+        for part in ("release", "source")
+    )
+    assert made == original, "nbgrader hands out what we hand out"
+    run("-m", "nbgrader", "autograde", NAME)
+    theirs = json.loads(run("-c", SCORES))
+    ours, _ = grade(folder)
+    assert {
+        student: {name: [row[0], EXERCISES[name].minutes] for name, row in ours[path].items()}
+        for student in hand_ins
+        for path in (f"{student}/{NAME}/{NAME}.ipynb",)
+    } == theirs
+    sums = [sum(score for score, _ in theirs[student].values()) for student in hand_ins]
+    assert sums == [25, 0, 5]
