@@ -235,6 +235,36 @@ def test_a_table_holds_no_formula_and_replaces_nothing(tools, tmp_path):
         tools.grade.write_table(path, ["a"], [])
 
 
+def test_a_failure_of_the_grading_itself_is_not_silently_no_points(
+    tools, tmp_path, monkeypatch, capsys
+):
+    def no_process(*arguments):
+        raise OSError("no more processes")
+
+    (tmp_path / "in").mkdir()
+    for student in ("anna", "bob"):
+        path = tmp_path / "in" / f"{student}.ipynb"
+        nbformat.write(tools.assignments.assignment(NOTEBOOKS[1]), path)
+    monkeypatch.setattr(tools.grade, "run_steps", no_process)
+    monkeypatch.setattr("sys.argv", ["grade.py", str(tmp_path / "in"), str(tmp_path / "out.csv")])
+    assert tools.grade.main() == 1
+    assert "could not be graded: anna, bob" in capsys.readouterr().err
+    assert (
+        "NOT GRADED, look at it: OSError: no more processes" in (tmp_path / "out.csv").read_text()
+    )
+
+
+def test_a_flood_of_foreign_replies_ends_in_time(tools):
+    class Flood:
+        def get(self, timeout):
+            return b'{"number": 99}'
+
+    process = tools.grading.StudentProcess.__new__(tools.grading.StudentProcess)
+    process.replies, process.number = Flood(), 1
+    with pytest.raises(tools.grading.GoneError, match="was not done after 0 s"):
+        process._wait(0.05)
+
+
 def test_of_several_notebooks_the_best_counts(tools):
     rows = [
         tools.grade.Row("anna", file, name, exercise, points, 5, "")

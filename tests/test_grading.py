@@ -123,7 +123,8 @@ if hasattr(os, "fork"):
 while True:
     pass"""
 PATCH = """\
-import llm_course.exercises as e, llm_course.exercises.check as c, llm_course.exercises.comparison as o
+import sys, llm_course.exercises as e
+c, o = (sys.modules[f"llm_course.exercises.{name}"] for name in ("check", "comparison"))
 def yes(exercise, attempt, seed=None):
     return Result(True, "right.")
 c.examine.__code__ = yes.__code__

@@ -23,6 +23,7 @@ from assignments import NOTEBOOKS, SETUP, assignment
 from grading import Limits, Step, Verdict, run_steps
 
 LARGEST = 20_000_000  # bytes of a notebook
+NOT_GRADED = "NOT GRADED, look at it"
 COLUMNS = ("student", "notebook", "exercise", "points", "max points", "what happened")
 
 
@@ -103,6 +104,8 @@ class Grader:
             verdicts = self.verdicts(name, cells)
         except HandInError as error:
             problem = str(error)
+        except Exception as error:  # ours, perhaps; it must not cost the others
+            problem = f"{NOT_GRADED}: {type(error).__name__}: {error}"
         if not name:
             return [Row(hand_in.student, notebook, "", "", 0, 0, problem)]
         return [
@@ -247,6 +250,8 @@ def main() -> int:
     parser.add_argument("--memory", type=int, default=4, help="GB a process, except on Windows (4)")
     parser.add_argument("--jobs", type=int, default=1, help="notebooks at the same time (1)")
     options = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text at all
+        stream.reconfigure(errors="backslashreplace")
     outputs = [path for path in (options.grades, options.summary) if path]
     if not options.handed_in.is_dir():
         parser.error(f"{options.handed_in} is no folder; name the one with the hand-ins")
@@ -265,17 +270,26 @@ def main() -> int:
     if not found:
         parser.error(f"{options.handed_in} holds nothing that was handed in")
     rows: list[Row] = []
-    with ThreadPoolExecutor(options.jobs) as pool:
+    pool = ThreadPoolExecutor(options.jobs)
+    try:
         for own in pool.map(lambda hand_in: grader.rows(options.handed_in, hand_in), found):
             rows += own
             points, most = sum(row.points for row in own), sum(row.most for row in own)
             print(harmless(f"{own[0].student}: {points} of {most} ({own[0].notebook})"), flush=True)
+    finally:  # after Ctrl-C, too: only those that are running are waited for
+        pool.shutdown(cancel_futures=True)
     table = [(r.student, r.notebook, r.exercise, r.points, r.most, r.happened) for r in rows]
     write_table(options.grades, COLUMNS, table)
     if options.summary:
         columns = ("student", "assignment", "points", "max points", "note")
         write_table(options.summary, columns, totals(rows))
-    return 0
+    ungraded = sorted({row.student for row in rows if row.happened.startswith(NOT_GRADED)})
+    if ungraded:
+        print(
+            f"error: could not be graded: {', '.join(ungraded)}; the table says why",
+            file=sys.stderr,
+        )
+    return 1 if ungraded else 0
 
 
 if __name__ == "__main__":
