@@ -254,6 +254,17 @@ def test_a_failure_of_the_grading_itself_is_not_silently_no_points(
     )
 
 
+def test_where_our_own_first_cell_fails_nobody_is_graded(tools, grader, tmp_path, monkeypatch):
+    def fails_first(steps, limits):
+        steps[0].error = "ModuleNotFoundError: No module named 'torch'"
+        return {}
+
+    nbformat.write(tools.assignments.assignment(NOTEBOOKS[1]), tmp_path / "x.ipynb")
+    monkeypatch.setattr(tools.grade, "run_steps", fails_first)
+    row, *_ = grader.rows(tmp_path, tools.grade.HandIn("x", tmp_path / "x.ipynb"))
+    assert row.happened.startswith("NOT GRADED") and "own first cell fails here" in row.happened
+
+
 def test_a_flood_of_foreign_replies_ends_in_time(tools):
     class Flood:
         def get(self, timeout):

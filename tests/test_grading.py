@@ -246,6 +246,11 @@ ABUSES = {  # name: (what is handed in, more of it, what gets no points, what is
         "",
     ),
     "writes": (RIGHT, {"before": "open('grades.csv', 'w').write('100 points')"}, set(), "right"),
+    "kills beside": (
+        {"n_windows": ""},
+        {"before": "import os\nos._exit(1)"},
+        *({"n_windows"}, "there is no n_windows; another cell: it ended the whole process"),
+    ),
     "magic": (
         RIGHT,
         {"before": "%matplotlib inline\n%time sum(range(9))\n!echo yes"},

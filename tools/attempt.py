@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -73,13 +74,16 @@ def draw(exercise: Exercise, seed: int) -> list[tuple[Any, ...]]:
 
 
 def limit(memory: int) -> None:
-    """Let this process have so many GB, and write no huge file, where the system can see to it."""
+    """Let this process take so many GB more, and write no huge file, where the system can see to it."""
     try:
         import resource
     except ImportError:  # Windows
         return
+    taken = 0  # bytes of addresses; PyTorch for a GPU reserves many that it never uses
+    with contextlib.suppress(OSError):  # Linux alone tells
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     for what, most in (
-        (resource.RLIMIT_AS, memory * 10**9),
+        (resource.RLIMIT_AS, taken + memory * 10**9),
         (resource.RLIMIT_FSIZE, FILE_SIZE),
         (resource.RLIMIT_CORE, 0),
     ):

@@ -156,11 +156,17 @@ class Grader:
                 notes[exercise].append("its check was missing, and the original used")
                 steps.append(Step(exercise))
         verdicts = run_steps(steps, self.limits)
+        if steps[0].error:
+            raise OSError(f"the assignment's own first cell fails here: {steps[0].error}")
         for exercise, verdict in verdicts.items():
             own = [step for step in steps[1:] if step.source and step.exercise in ("", exercise)]
             if not verdict.passed:
-                errors = [step.error for step in own if step.error and step.exercise == exercise]
-                verdict.notes += [f"its cell: {error}" for error in dict.fromkeys(errors)]
+                errors = [
+                    f"{'its' if step.exercise else 'another'} cell: {step.error}"
+                    for step in own
+                    if step.error
+                ]
+                verdict.notes += dict.fromkeys(errors)
             elif any(re.search(r"llm_course\.exercises|\.reference\b", s.source) for s in own):
                 notes[exercise].append(
                     "LOOK: a cell uses llm_course.exercises, where solutions are"
@@ -247,7 +253,9 @@ def main() -> int:
         "--assignment", default="", help="which was asked for; others get no points"
     )
     parser.add_argument("--timeout", type=float, default=120, help="seconds a notebook (120)")
-    parser.add_argument("--memory", type=int, default=4, help="GB a process, except on Windows (4)")
+    parser.add_argument(
+        "--memory", type=int, default=4, help="GB for a process besides PyTorch; not on Windows (4)"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="notebooks at the same time (1)")
     options = parser.parse_args()
     for stream in (sys.stdout, sys.stderr):  # a file's name may be no text at all
