@@ -15,7 +15,7 @@ ifneq ($(shell $(BIN)/python --version >/dev/null 2>&1 && cat $(INSTALLED) 2>/de
 $(shell rm -f $(INSTALLED))
 endif
 
-.PHONY: help lab test test-offline browser check soak unit lint format course notebooks results bench slides stick clean
+.PHONY: help lab test test-offline browser check soak unit lint format course notebooks results bench slides assignments stick clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -55,6 +55,9 @@ course: $(INSTALLED)  ## execute every notebook headless; copies and a summary i
 
 notebooks: $(INSTALLED)  ## for authors: execute and save the notebooks (NOTEBOOKS="notebooks/02_bigram.ipynb" for one)
 	$(BIN)/python tools/notebooks.py save $(NOTEBOOKS)
+
+assignments: $(INSTALLED)  ## for teachers: the exercises alone, to hand out, in _build/assignments (docs/assignments.md)
+	$(BIN)/python tools/assignments.py
 
 results: $(INSTALLED)  ## for authors: measure what results/ records (RESULTS=scoreboard for a part)
 	$(BIN)/python tools/results.py $(RESULTS)

@@ -88,11 +88,14 @@ def check(name: str, attempt: Any) -> Result:
 
 
 def ask(name: str) -> HTML:
-    """Return a question's options as folds: opening one tells whether it is right, and why."""
+    """Return a question's options as folds: opening one tells whether it is right, and why.
+
+    With LLM_COURSE_STRICT=1, as in an assignment, the options alone.
+    """
     question = find(name)
     if not isinstance(question, Question):
         raise ValueError(f"{name} is a function to write, and no question: use check")
-    return HTML(question.html())
+    return HTML(question.html(with_reasons=not is_strict()))
 
 
 def show_hint(name: str) -> None:
@@ -101,8 +104,18 @@ def show_hint(name: str) -> None:
 
 
 def show_solution(name: str) -> None:
-    """Show the reference, which is the code that attempts are compared with."""
+    """Show the reference, which is the code that attempts are compared with.
+
+    Not with LLM_COURSE_STRICT=1, as in an assignment. That is a reminder and no lock: the reference is in
+    the installed package, for everybody to read.
+    """
     exercise = find(name)
+    if is_strict():
+        print(
+            f"{name}: in an assignment (LLM_COURSE_STRICT=1) no solution is shown. "
+            f'show_hint("{name}") helps.'
+        )
+        return
     if isinstance(exercise, Question):
         text, reason = exercise.options[exercise.right]
         print(f"{exercise.right}: {text}. {reason}")

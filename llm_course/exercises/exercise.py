@@ -71,8 +71,13 @@ class Question:
     right: str
     hint: str
 
-    def html(self) -> str:
-        """Return the options as folds, which open without a script."""
+    def html(self, with_reasons: bool = True) -> str:
+        """Return the options as folds, which open without a script; or as a list, without the reasons."""
+        if not with_reasons:
+            options = (
+                f"<li>{letter}: {escape(text)}</li>" for letter, (text, _) in self.options.items()
+            )
+            return f'<ul style="list-style:none">{"".join(options)}</ul>'
         folds = "".join(
             f"<details><summary>{letter}: {escape(text)}</summary>"
             f'<div style="margin-left:1.5em">{"Right. " if letter == self.right else "No. "}'

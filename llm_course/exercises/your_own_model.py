@@ -167,7 +167,7 @@ def _loss_and_counts(generator: torch.Generator) -> tuple[float, int, int]:
 per_character = Exercise(
     name="per_character",
     notebook=NOTEBOOK,
-    minutes=5,
+    minutes=3,
     difficulty=1,
     reference=_per_character,
     inputs=_loss_and_counts,
