@@ -14,6 +14,7 @@ from llm_course.plots import visible
 
 LONGEST = 24  # characters; the size of the output grows with the square
 FAINTEST = 0.02  # weights below this are not coloured
+WHITE_FROM = 0.93  # from this weight on, white is easier to read on the blue than black
 
 
 def attention_view(maps: Float[Tensor, "L H T T"], text: str) -> HTML:
@@ -53,6 +54,7 @@ def _character(character: str, weight: float) -> str:
     shown = escape(visible(character))
     if weight < FAINTEST:
         return shown
-    colour = "white" if weight > 0.5 else "black"
-    style = f"background-color:rgba(0,114,178,{weight:.2f});color:{colour}"
+    # Elsewhere the letter keeps the theme's own colour, so that it can be read on light and on dark.
+    colour = ";color:white" if weight >= WHITE_FROM else ""
+    style = f"background-color:rgba(0,114,178,{weight:.2f}){colour}"
     return f'<span style="{style}" title="{weight:.2f}">{shown}</span>'

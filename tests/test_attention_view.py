@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from llm_course.attention_view import attention_view
+from llm_course.attention_view import _character, attention_view
 
 
 def view(n_layer=2, n_head=3, text="ab<\n"):
@@ -54,3 +54,24 @@ def test_texts_that_do_not_fit_are_named():
         attention_view(maps, "ab")
     with pytest.raises(ValueError, match="25 characters are too many to show: 24 at most"):
         view(text="a" * 25)
+
+
+def luminance(colour):
+    """Return the relative luminance of WCAG 2 for a colour of three numbers from 0 to 255."""
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (v / 255 for v in colour)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("page, letter", [((255,) * 3, (0,) * 3), ((17,) * 3, (255,) * 3)])
+def test_every_letter_can_be_read_on_a_light_and_on_a_dark_page(page, letter):
+    for weight in (hundredths / 100 for hundredths in range(2, 101)):
+        style = re.search('style="([^"]*)"', _character("a", weight))[1]
+        *blue, alpha = map(float, re.search(r"rgba\((.*?)\)", style)[1].split(","))
+        ground = [alpha * c + (1 - alpha) * p for c, p in zip(blue, page, strict=True)]
+        named = re.search(";color:(.*)", style)  # else the theme's own
+        shown = {"white": (255,) * 3, "black": (0,) * 3}[named[1]] if named else letter
+        dark, bright = sorted(map(luminance, (ground, shown)))
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5, weight

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import os
 import re
 import tomllib
 from itertools import chain
@@ -264,6 +265,7 @@ def test_the_lab_opens_on_this_machine_only_with_its_token(tmp_path, monkeypatch
     monkeypatch.setattr(lab.subprocess, "call", lambda command: commands.append(command) or 7)
     monkeypatch.setattr(lab.signal, "signal", lambda *arguments: None)
     monkeypatch.setattr(lab.sys, "argv", ["lab.py", "--no-browser"])
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path))
     with pytest.raises(SystemExit) as caught:
         lab.main()
     assert caught.value.code == 7
@@ -273,6 +275,10 @@ def test_the_lab_opens_on_this_machine_only_with_its_token(tmp_path, monkeypatch
     assert not any("allow-root" in word or "allow_root" in word for word in command)
     for silent in ("news_url=None", "NeverCheckForUpdate", "extension_manager=readonly"):
         assert any(word.endswith(silent) for word in command)
+    ours, users = os.environ["JUPYTER_CONFIG_PATH"].split(os.pathsep)
+    settings = json.loads((Path(ours) / "labconfig/default_setting_overrides.json").read_text())
+    assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
+    assert users == str(tmp_path)
     assert str(tmp_path / "mine" / "00_welcome.ipynb") in command
     assert (tmp_path / "mine" / "00_welcome.ipynb").exists()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIES = ROOT / "my_notebooks"
+DEFAULTS = ROOT / "tools" / "jupyter"  # no question about news; the user's own settings come first
 
 
 def copy_notebooks(source: Path, target: Path) -> list[str]:
@@ -53,6 +54,8 @@ def main() -> None:
         os.environ["LLM_COURSE_DATA"] = str(
             Path(os.environ["LLM_COURSE_DATA"]).expanduser().resolve()
         )
+    searched = [str(DEFAULTS), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(searched)
     command = [
         *(sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"),
         *("--LabApp.news_url=None", "--LabApp.extension_manager=readonly"),  # asks no other machine
