@@ -14,6 +14,8 @@ from llm_course.plots import visible
 
 LONGEST = 24  # characters; the size of the output grows with the square
 FAINTEST = 0.02  # weights below this are not coloured
+BLUE = (0, 114, 178)
+DARKEST_UNDER_BLACK = 0.93  # from more blue than this on, white letters stand out better
 
 
 def attention_view(maps: Float[Tensor, "L H T T"], text: str) -> HTML:
@@ -53,6 +55,9 @@ def _character(character: str, weight: float) -> str:
     shown = escape(visible(character))
     if weight < FAINTEST:
         return shown
-    colour = "white" if weight > 0.5 else "black"
-    style = f"background-color:rgba(0,114,178,{weight:.2f});color:{colour}"
-    return f'<span style="{style}" title="{weight:.2f}">{shown}</span>'
+    share = f"{weight:.2f}"
+    # Mixed with white here, and not transparent, so that it is the same on a dark page.
+    mixed = ",".join(str(round(255 + (full - 255) * float(share))) for full in BLUE)
+    colour = "white" if float(share) > DARKEST_UNDER_BLACK else "black"
+    style = f"background-color:rgb({mixed});color:{colour}"
+    return f'<span style="{style}" title="{share}">{shown}</span>'

@@ -43,6 +43,22 @@ def test_nothing_after_a_character_is_shown_on_its_line():
     assert re.sub(r"<[^>]+>", "", first) == "a"
 
 
+def luminance(colour):
+    """As WCAG 2 defines it, of red, green and blue from 0 to 255."""
+    parts = [v / 3294.6 if v <= 10 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in colour]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def test_every_letter_can_be_read_on_its_colour():
+    maps = torch.linspace(0.03, 1, 98).view(98, 1, 1, 1)
+    html = attention_view(maps, "a").data
+    spans = re.findall(r"rgb\((\d+),(\d+),(\d+)\);color:(white|black)", html)
+    assert len(spans) == 98
+    for *paper, letters in spans:
+        lights = luminance(map(int, paper)), luminance([255 * (letters == "white")] * 3)
+        assert (max(lights) + 0.05) / (min(lights) + 0.05) >= 4.5, (paper, letters)
+
+
 def test_the_output_is_the_same_each_time_and_small():
     assert view()[1] == view()[1]
     assert len(view(3, 4, "abcdefghijklmnopqrstuvwx")[1]) < 450_000
