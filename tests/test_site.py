@@ -7,7 +7,10 @@ import os
 import re
 import subprocess
 import sys
+from base64 import b64decode
+from html import unescape
 from html.parser import HTMLParser
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +20,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from llm_course.scoreboard import beyond_part_one, load_recorded
 
-for needed in ("math_core", "mdit_py_plugins", "jinja2", "pygments", "ziamath", "fontTools"):
+TTFont = pytest.importorskip("fontTools.ttLib").TTFont  # matplotlib brings it along
+for needed in ("math_core", "mdit_py_plugins", "jinja2", "pygments", "ziamath"):
     pytest.importorskip(needed, reason="the extra `site` is not installed")
 
 ROOT = Path(__file__).parent.parent
@@ -176,6 +180,18 @@ def test_formulas_are_drawn_and_none_is_left_as_it_was_typed(seen):
         n_displayed += len(drawn)
         assert not re.search(r"\$\$|\\[a-z]{2,}", seen[path.stem].text), path.stem
     assert n_displayed >= 15
+
+
+def test_the_font_has_every_sign_of_the_formulas(site):
+    style = (site / "style.css").read_text(encoding="utf-8")
+    font = TTFont(BytesIO(b64decode(re.search('base64,([^"]+)', style)[1])))
+    signs = {"√", "ℎ", "𝑥", "𝛼"}  # drawn, though not written
+    for path in site.glob("*.html"):
+        for formula in re.findall("<math.*?</math>", path.read_text(encoding="utf-8"), re.S):
+            signs |= {*re.sub(r"<[^>]+>|[\s\u2061]", "", unescape(formula))}
+    assert len(signs) > 60
+    assert signs - {*map(chr, font.getBestCmap())} == set()
+    assert "MATH" in font and len(style) < 100_000
 
 
 def test_a_page_is_small_and_asks_no_other_machine(site, seen):

@@ -12,24 +12,22 @@ from io import BytesIO
 from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 
-ITALICS = {*map(chr, range(0x1D434, 0x1D468)), *map(chr, range(0x1D6FC, 0x1D71C)), "ℎ"}
+# Signs that stand in no formula, and are drawn: italics of single letters, and the root of <msqrt>.
+DRAWN = {*map(chr, range(0x1D434, 0x1D468)), *map(chr, range(0x1D6FC, 0x1D71C)), "ℎ", "√"}
 LICENCE = (
     "/* STIX Two Math, a part of it: The STIX Fonts Project Authors, SIL Open Font License 1.1 */"
 )
 
 
 def math_font(signs: set[str]) -> str:
-    """Return the font as a rule of a style sheet, with these signs.
-
-    A single letter is written upright, and browsers draw its italic sign: those are always among them.
-    """
+    """Return the font as a rule of a style sheet, with the signs of the formulas."""
     with as_file(files("ziamath.fonts") / "STIXTwoMath-Regular.ttf") as file:
         font = TTFont(file, recalcTimestamp=False)  # the same bytes each time
     options = Options()
-    options.layout_features = ["ssty", "dtls", "flac", "kern"]  # what formulas make use of
+    options.layout_features = []  # other forms of the same letters
     options.hinting = False
     subsetter = Subsetter(options)
-    subsetter.populate(text="".join(sorted(signs | ITALICS)))
+    subsetter.populate(text="".join(sorted(signs | DRAWN)))
     subsetter.subset(font)
     font.flavor = "woff"
     packed = BytesIO()

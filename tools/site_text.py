@@ -19,6 +19,9 @@ from pygments.util import ClassNotFound
 NOTEBOOK = re.compile(r"\d\d_\w+")  # a notebook's name in code, as in "→ `02_bigram`"
 MENTION = re.compile(r"\b[Nn]otebooks? \d\d\b(?:(?:, and |, | and | or | to |–)\d\d\b)*")
 NUMBERED = re.compile(r"(?:[Nn]otebooks? )?\d\d")
+PRIME = re.compile(
+    "<msup>(<mi>.</mi>)<mo>′</mo></msup>"
+)  # it is small and high already: no exponent
 PYTHON = {"python", "python3", "py", "ipython3"}
 
 
@@ -80,9 +83,9 @@ def in_colours(code: str, language: str, attributes: str = "") -> str:
 
 def formula(tex: str, options: dict[str, bool]) -> str:
     """Return a formula as MathML, which browsers draw by themselves."""
-    return LatexToMathML(fancy_error=False).convert_with_local_state(
-        tex, displaystyle=options["display_mode"]
-    )
+    to_mathml = LatexToMathML(fancy_error=False)
+    mathml = to_mathml.convert_with_local_state(tex, displaystyle=options["display_mode"])
+    return PRIME.sub(r'<mrow>\1<mo lspace="0" rspace="0">′</mo></mrow>', mathml)
 
 
 MARKDOWN = (
