@@ -15,7 +15,7 @@ ifneq ($(shell $(BIN)/python --version >/dev/null 2>&1 && cat $(INSTALLED) 2>/de
 $(shell rm -f $(INSTALLED))
 endif
 
-.PHONY: help lab test test-offline browser check soak unit lint format course notebooks results bench slides assignments stick clean
+.PHONY: help lab test test-offline browser check soak unit lint format course notebooks results bench site slides assignments stick clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -53,6 +53,9 @@ format: $(INSTALLED)  ## let ruff put the code in order, notebooks included
 course: $(INSTALLED)  ## execute every notebook headless; copies and a summary in _build/
 	$(BIN)/python tools/notebooks.py course
 
+site: $(INSTALLED)  ## the course as web pages that need no server and no network, in _site/
+	$(BIN)/python tools/site.py
+
 notebooks: $(INSTALLED)  ## for authors: execute and save the notebooks (NOTEBOOKS="notebooks/02_bigram.ipynb" for one)
 	$(BIN)/python tools/notebooks.py save $(NOTEBOOKS)
 
@@ -75,7 +78,7 @@ stick: $(INSTALLED)  ## for a room without internet: all of it in one folder (ST
 	$(BIN)/python tools/stick.py "$(STICK)" $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 
 clean:  ## remove what was installed and built; your copies and your runs stay
-	rm -rf $(VENV) _build .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) _build _site .pytest_cache .ruff_cache *.egg-info
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -83,5 +86,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
 	  { echo "error: .venv could not be made; on Debian and Ubuntu, 'apt install python3-venv' mends that"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[lab,test]'
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[lab,test,site]'
 	@echo '$(CURDIR)' > $@

@@ -1,0 +1,39 @@
+"""The letters of formulas: of STIX Two Math, from an installed package, what mathematics needs of it.
+
+Browsers take a formula's signs from a font that knows how they grow and stack; phones and many Linux
+machines have none. So the site brings one along, in its style sheet, since a page that was opened from
+a folder may not be allowed to read a font from a file.
+"""
+
+import base64
+from importlib.resources import as_file, files
+from io import BytesIO
+
+from fontTools.subset import Options, Subsetter
+from fontTools.ttLib import TTFont
+
+# Signs that stand in no formula, and are drawn: italics of single letters, and the root of <msqrt>.
+DRAWN = {*map(chr, range(0x1D434, 0x1D468)), *map(chr, range(0x1D6FC, 0x1D71C)), "ℎ", "√"}
+LICENCE = (
+    "/* STIX Two Math, a part of it: The STIX Fonts Project Authors, SIL Open Font License 1.1 */"
+)
+
+
+def math_font(signs: set[str]) -> str:
+    """Return the font as a rule of a style sheet, with the signs of the formulas."""
+    with as_file(files("ziamath.fonts") / "STIXTwoMath-Regular.ttf") as file:
+        font = TTFont(file, recalcTimestamp=False)  # the same bytes each time
+    options = Options()
+    options.layout_features = []  # other forms of the same letters
+    options.hinting = False
+    subsetter = Subsetter(options)
+    subsetter.populate(text="".join(sorted(signs | DRAWN)))
+    subsetter.subset(font)
+    font.flavor = "woff"
+    packed = BytesIO()
+    font.save(packed, reorderTables=False)
+    data = base64.b64encode(packed.getvalue()).decode()
+    return (
+        f'{LICENCE}\n@font-face {{\n  font-family: "Site Math";\n  font-display: block;\n'
+        f'  src: url("data:font/woff;base64,{data}") format("woff");\n}}\n'
+    )
