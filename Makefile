@@ -9,6 +9,7 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+WEB := $(VENV)/.web
 
 # Installed elsewhere, as after this folder was moved, or with a Python that is gone: install anew.
 ifneq ($(shell $(BIN)/python --version >/dev/null 2>&1 && cat $(INSTALLED) 2>/dev/null),$(CURDIR))
@@ -27,8 +28,7 @@ test: check  ## lint, all tests, and every notebook executed again and compared
 	$(BIN)/python -m pytest -q -rs -n 2 -m slow -o addopts=--strict-markers tests
 	$(BIN)/python tools/notebooks.py test
 
-browser: $(INSTALLED)  ## drive JupyterLab, the site and the slides in a real Chromium, if there is one
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser,slides]'
+browser: $(WEB)  ## drive JupyterLab, the site and the slides in a real Chromium, if there is one
 	$(BIN)/python -m pytest -q -rs -o norecursedirs= tests/browser
 
 soak: $(INSTALLED)  ## 200 killed trainings, a full disk, the whole course twice (half an hour)
@@ -39,7 +39,7 @@ test-offline: $(INSTALLED)  ## every notebook on the practice corpus, as without
 
 check: lint unit  ## lint and unit tests: the quick half of `make test`
 
-unit: $(INSTALLED)
+unit: $(WEB)
 	$(BIN)/python -m pytest -q -rs -n 2 -m "not slow and not soak" tests
 
 lint: $(INSTALLED)
@@ -53,14 +53,8 @@ format: $(INSTALLED)  ## let ruff put the code in order, notebooks included
 course: $(INSTALLED)  ## execute every notebook headless; copies and a summary in _build/
 	$(BIN)/python tools/notebooks.py course
 
-site: $(INSTALLED)  ## the course as web pages that need no server and no network, in _site/
-	$(BIN)/python tools/site.py
-
 notebooks: $(INSTALLED)  ## for authors: execute and save the notebooks (NOTEBOOKS="notebooks/02_bigram.ipynb" for one)
 	$(BIN)/python tools/notebooks.py save $(NOTEBOOKS)
-
-assignments: $(INSTALLED)  ## for teachers: the exercises alone, to hand out, in _build/assignments (docs/assignments.md)
-	$(BIN)/python tools/assignments.py
 
 results: $(INSTALLED)  ## for authors: measure what results/ records (RESULTS=scoreboard for a part)
 	$(BIN)/python tools/results.py $(RESULTS)
@@ -68,10 +62,14 @@ results: $(INSTALLED)  ## for authors: measure what results/ records (RESULTS=sc
 bench: $(INSTALLED)  ## measure how fast the course is (PARTS="machine generation" for some)
 	$(BIN)/python tools/bench.py $(PARTS)
 
-slides: $(INSTALLED)  ## a deck of slides a notebook, for a lecture, each in one file in _build/slides/
-	@$(BIN)/python -c 'import latex2mathml, pyreveal' 2>/dev/null || \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slides]'
+site: $(WEB)  ## the course as web pages that need no server and no network, in _site/
+	$(BIN)/python tools/site.py
+
+slides: $(WEB)  ## a deck of slides a notebook, for a lecture, each in one file in _build/slides/
 	$(BIN)/python tools/slides.py $(NOTEBOOKS)
+
+assignments: $(INSTALLED)  ## for teachers: the exercises alone, to hand out, in _build/assignments/
+	$(BIN)/python tools/assignments.py
 
 stick: $(INSTALLED)  ## for a room without internet: all of it in one folder (STICK=/media/usb)
 	@test -n "$(STICK)" || { echo "error: say where the stick is: make stick STICK=/media/usb"; exit 2; }
@@ -86,5 +84,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
 	  { echo "error: .venv could not be made; on Debian and Ubuntu, 'apt install python3-venv' mends that"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[lab,test,site]'
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[lab,test]'
 	@echo '$(CURDIR)' > $@
+
+$(WEB): $(INSTALLED)  # what nobody needs who only learns: for the site, the slides, a browser that is driven
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[web]'
+	@touch $@

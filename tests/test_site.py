@@ -16,13 +16,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from fontTools.ttLib import TTFont
 from IPython.core.inputtransformer2 import TransformerManager
 
 from llm_course.scoreboard import beyond_part_one, load_recorded
-
-TTFont = pytest.importorskip("fontTools.ttLib").TTFont  # matplotlib brings it along
-for needed in ("math_core", "mdit_py_plugins", "jinja2", "pygments", "ziamath"):
-    pytest.importorskip(needed, reason="the extra `site` is not installed")
 
 ROOT = Path(__file__).parent.parent
 TOOLS = ROOT / "tools"

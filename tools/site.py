@@ -22,14 +22,14 @@ from urllib.parse import urlsplit
 import nbformat
 
 try:  # the last four stand beside this file
+    from formulas import math_font
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
-    from site_font import math_font
     from site_links import problems
     from site_notebook import GITHUB, for_colab, notebook_html, ways_to_run
     from site_text import SiteError, Writing, to_html
 except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed. Run: python -m pip install -e '.[site]'")
+    sys.exit(f"error: {missing.name} is not installed. Run: python -m pip install -e '.[web]'")
 
 from llm_course.scoreboard import Scoreboard, beyond_part_one, load_recorded
 
@@ -193,7 +193,7 @@ def write_site(course: Course, target: Path) -> None:
             [None, *in_order[:-1]], in_order, [*in_order[1:], None], strict=True
         )
     }
-    signs: set[str] = set()
+    written = []
     for page in pages:
         titles = [section.title for section in page.writing.sections]
         before, after = neighbours.get(page.name, (None, None))
@@ -212,9 +212,9 @@ def write_site(course: Course, target: Path) -> None:
             **page.needs,
         )
         (target / page.name).write_text(html, encoding="utf-8")
-        signs.update(*re.findall("<math.*?</math>", html, re.S))
+        written.append(html)
     style = (FILES / "style.css").read_text(encoding="utf-8")
-    (target / "style.css").write_text(math_font(signs) + style, encoding="utf-8")
+    (target / "style.css").write_text(math_font("".join(written)) + style, encoding="utf-8")
     (target / "search_index.js").write_text(search_index(pages), encoding="utf-8")
     for name in ("site.js", "search.js", "icon.svg"):
         shutil.copyfile(FILES / name, target / name)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from formulas import formula
 from ipython_pygments_lexers import IPythonLexer
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from math_core import LatexError, LatexToMathML
+from math_core import LatexError
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -19,9 +20,6 @@ from pygments.util import ClassNotFound
 NOTEBOOK = re.compile(r"\d\d_\w+")  # a notebook's name in code, as in "→ `02_bigram`"
 MENTION = re.compile(r"\b[Nn]otebooks? \d\d\b(?:(?:, and |, | and | or | to |–)\d\d\b)*")
 NUMBERED = re.compile(r"(?:[Nn]otebooks? )?\d\d")
-PRIME = re.compile(
-    "<msup>(<mi>.</mi>)<mo>′</mo></msup>"
-)  # it is small and high already: no exponent
 PYTHON = {"python", "python3", "py", "ipython3"}
 
 
@@ -79,13 +77,6 @@ def in_colours(code: str, language: str, attributes: str = "") -> str:
     except ClassNotFound:
         return escape(code)
     return highlight(code, lexer, HtmlFormatter(nowrap=True))
-
-
-def formula(tex: str, options: dict[str, bool]) -> str:
-    """Return a formula as MathML, which browsers draw by themselves."""
-    to_mathml = LatexToMathML(fancy_error=False)
-    mathml = to_mathml.convert_with_local_state(tex, displaystyle=options["display_mode"])
-    return PRIME.sub(r'<mrow>\1<mo lspace="0" rspace="0">′</mo></mrow>', mathml)
 
 
 MARKDOWN = (

@@ -8,14 +8,13 @@ besides is done here; tools/slide_plan.py says which cell ends on which slide. S
 """
 
 import argparse
-import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
+from formulas import formula, math_font
 from jinja2 import pass_context
-from latex2mathml.converter import convert
 from nbconvert.exporters import SlidesExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
@@ -31,15 +30,10 @@ class _Renderer(IPythonRenderer):
     """Markdown as nbconvert renders it, with formulas as MathML, which browsers draw by themselves."""
 
     def block_math(self, body: str) -> str:
-        return _spaced(convert(body.strip(), display="block"))
+        return formula(body.strip(), {"display_mode": True})
 
     def inline_math(self, body: str) -> str:
-        return _spaced(convert(body.strip()))
-
-
-def _spaced(mathml: str) -> str:
-    """Put the thin space of TeX behind the name of a function: ln 2, not ln2."""
-    return re.sub(r"(<mi>[a-z]{2,}</mi>)(?=<m[infrs])", r'\1<mspace width="0.17em" />', mathml)
+        return formula(body.strip(), {"display_mode": False})
 
 
 def _to_html(source: str) -> str:
@@ -60,11 +54,6 @@ class DeckExporter(SlidesExporter):
 def reveal_files() -> dict[str, str]:
     """Return reveal.js' own files, out of the package pyreveal, which brings them unchanged."""
     package = find_spec("pyreveal")
-    if package is None or package.origin is None:
-        sys.exit(
-            "error: reveal.js is missing: the package pyreveal brings it. "
-            "`make slides` installs it, or: pip install -c constraints.txt -e '.[slides]'"
-        )
     folder = Path(package.origin).parent / "revealjs"
     names = {
         "css": "dist/reveal.css",
@@ -93,7 +82,7 @@ def deck(path: Path, reveal: dict[str, str]) -> str:
         "fit_js": TEMPLATE.with_name("slides_fit.js").read_text(encoding="utf-8"),
     }
     html, _ = exporter.from_notebook_node(notebook, resources)
-    return html
+    return html.replace("</head>", f"<style>{math_font(html)}</style>\n</head>", 1)
 
 
 def main() -> int:
