@@ -30,7 +30,7 @@ expect = playwright.expect
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCREENSHOTS = ROOT / "_build" / "screenshots"
-PATIENCE = 40_000  # milliseconds; the machine may be busy with other things
+PATIENCE = 120_000  # milliseconds; the machine may be busy with other things
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"  # the one that is seen
 PICTURES = f"{NOTEBOOK} .jp-OutputArea-output img"
 HTML = f"{NOTEBOOK} .jp-OutputArea-output.jp-RenderedHTML"
@@ -220,7 +220,7 @@ def cell(page: Any, text: str) -> Any:
     found = page.locator(f"{NOTEBOOK} .jp-Cell").filter(
         has=page.locator(".jp-InputArea", has_text=text)
     )
-    found.scroll_into_view_if_needed()
+    bring(found)
     return found
 
 
@@ -242,6 +242,21 @@ def errors(inside: Any) -> Any:
 def choose_theme(page: Any, theme: str) -> None:
     menu(page, "Settings", "Theme", f"JupyterLab {theme}")
     page.locator(f'body[data-jp-theme-name="JupyterLab {theme}"]').wait_for(state="attached")
+
+
+def bring(element: Any) -> None:
+    """Scroll to the middle of the window, until nothing moves: cells above may still find their height."""
+    element.evaluate(
+        """async (element) => {
+          const pause = () => new Promise((resolve) => setTimeout(resolve, 100))
+          for (let last = null, top = 0; top !== last; await pause()) {
+            last = top
+            element.scrollIntoView({block: "center"})
+            top = element.getBoundingClientRect().top
+          }
+        }"""
+    )
+    expect(element).to_be_in_viewport()
 
 
 def picture(page: Any, name: str) -> None:
@@ -313,7 +328,7 @@ def use_the_attention_view(page: Any) -> None:
         2
     )  # "the": its largest weights, which no two trainings share
     numbers = line.get_by_text("(place 2) looks at:")
-    line.scroll_into_view_if_needed()
+    bring(line)
     expect(numbers).to_be_hidden()
     line.locator("summary").click()
     expect(numbers).to_be_visible()
@@ -346,7 +361,7 @@ def test_a_notebook_that_was_never_run_shows_all_it_has_saved(lab, server):
 
     fold = lab.locator(f"{NOTEBOOK} .jp-MarkdownCell details").first
     answer = fold.get_by_text("More than ⅔")
-    fold.scroll_into_view_if_needed()
+    bring(fold)
     expect(answer).to_be_hidden()
     fold.locator("summary").click()
     expect(answer).to_be_visible()
@@ -358,7 +373,7 @@ def test_a_notebook_that_was_never_run_shows_all_it_has_saved(lab, server):
     picture(lab, "fold")
 
     formula = lab.locator(f'{NOTEBOOK} mjx-container[display="true"]').first
-    formula.scroll_into_view_if_needed()
+    bring(formula)
     assert formula.bounding_box()["width"] > 100
     expect(lab.locator(f"{NOTEBOOK} mjx-merror")).to_have_count(0)
     picture(lab, "formula")
@@ -428,9 +443,9 @@ def test_what_the_course_draws_can_be_read_in_both_themes(lab, server, theme):
     contrast, text = min(texts)
     print(f"{theme}: the least contrast is {contrast:.2f}, of {text!r}")
     assert contrast >= 4.5, text
-    lab.locator(HTML).first.locator("details details").nth(8).scroll_into_view_if_needed()
+    bring(lab.locator(HTML).first.locator("details details").nth(8))
     picture(lab, f"view_{theme}")
-    lab.locator(PICTURES).nth(1).scroll_into_view_if_needed()
+    bring(lab.locator(PICTURES).nth(1))
     picture(lab, f"plot_{theme}")
 
 
