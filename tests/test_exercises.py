@@ -405,3 +405,13 @@ def test_lists_of_tensors_and_whole_numbers_are_compared(monkeypatch):
     assert examine(exercise, lambda parts, n: parts[n] + 1).passed
     assert "one is taken off" in examine(exercise, lambda parts, n: parts[n] - 1).feedback
     assert "changes its argument parts" in examine(exercise, changes).feedback
+
+
+def test_feedback_is_printed_in_lines_that_end_between_words(capsys):
+    exercise = find("causal_means")
+    longest = max(exercise.mistakes, key=lambda mistake: len(mistake.hint))
+    result = check("causal_means", longest.wrong)
+    exercises.show_hint("causal_means")
+    printed = capsys.readouterr().out
+    assert len(result.feedback) > 100 and max(map(len, printed.splitlines())) <= 90
+    assert printed.split() == f"{result.feedback} {exercise.hint}".split()

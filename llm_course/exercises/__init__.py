@@ -6,6 +6,7 @@ of them does gets its hint. A teacher adds one by writing the wrong function.
 
 import difflib
 import inspect
+import textwrap
 from typing import Any
 
 from IPython.display import HTML, Markdown, display
@@ -79,12 +80,18 @@ def check(name: str, attempt: Any) -> Result:
         result = examine_answer(exercise, attempt)
     else:
         result = examine(exercise, attempt)
-    print(result.feedback)
+    _say(result.feedback)
     if result.passed:
         progress.remember(name)
     if not result.attempted and is_strict():
         raise NotAttemptedError(f"exercise {name} was not attempted")
     return result
+
+
+def _say(text: str) -> None:
+    """Print in lines that end between words; JupyterLab breaks what is too long within a word."""
+    for line in text.splitlines():
+        print(textwrap.fill(line, 90, break_long_words=False, break_on_hyphens=False))
 
 
 def ask(name: str) -> HTML:
@@ -100,7 +107,7 @@ def ask(name: str) -> HTML:
 
 def show_hint(name: str) -> None:
     """Print one step on the way."""
-    print(find(name).hint)
+    _say(find(name).hint)
 
 
 def show_solution(name: str) -> None:
@@ -118,7 +125,7 @@ def show_solution(name: str) -> None:
         return
     if isinstance(exercise, Question):
         text, reason = exercise.options[exercise.right]
-        print(f"{exercise.right}: {text}. {reason}")
+        _say(f"{exercise.right}: {text}. {reason}")
         return
     display(Markdown(f"```python\n{inspect.getsource(exercise.reference).rstrip()}\n```"))
 
