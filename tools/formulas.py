@@ -45,6 +45,7 @@ def math_font(html: str) -> str:
     subsetter = Subsetter(options)
     subsetter.populate(text="".join(sorted(signs | DRAWN)))
     subsetter.subset(font)
+    _narrow_roots(font)
     font.flavor = "woff"
     packed = BytesIO()
     font.save(packed, reorderTables=False)
@@ -53,3 +54,22 @@ def math_font(html: str) -> str:
         f'{LICENCE}\n@font-face {{\n  font-family: "Course Math";\n  font-display: block;\n'
         f'  src: url("data:font/woff;base64,{data}") format("woff");\n}}\n'
     )
+
+
+def _narrow_roots(font: TTFont) -> None:
+    """Make the tall signs of the root as narrow as the small one.
+
+    Chromium keeps room for the widest of them, and a gap would follow every root.
+    """
+    variants = font["MATH"].table.MathVariants
+    small = font.getBestCmap()[ord("√")]
+    signs = variants.VertGlyphConstruction[variants.VertGlyphCoverage.glyphs.index(small)]
+    signs.GlyphAssembly = None  # the one that grows without end is the widest
+    width, _ = font["hmtx"][small]
+    for name in (record.VariantGlyph for record in signs.MathGlyphVariantRecord):
+        was, left = font["hmtx"][name]
+        glyph = font["glyf"][name]
+        glyph.coordinates.scale((width / was, 1))
+        glyph.coordinates.toInt()
+        glyph.recalcBounds(font["glyf"])
+        font["hmtx"][name] = (width, round(left * width / was))

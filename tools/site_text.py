@@ -106,6 +106,7 @@ def to_html(markdown: str, page: Writing) -> str:
         raise SiteError(
             f"{page.source}: a formula cannot be drawn: {error}. Write it in other commands."
         ) from error
+    html = re.sub("<th[^>]*></th>", "<td></td>", html)  # an empty corner is no heading
     return html.replace("<table>", '<div class="scrolls"><table>').replace(
         "</table>", "</table></div>"
     )
