@@ -29,7 +29,7 @@ test: check  ## lint, all tests, and every notebook executed again and compared
 	$(BIN)/python tools/notebooks.py test
 
 browser: $(WEB)  ## drive JupyterLab, the site and the slides in a real Chromium, if there is one
-	$(BIN)/python -m pytest -q -rs -o norecursedirs= tests/browser
+	$(BIN)/python -m pytest -q -rs -o 'norecursedirs=.*' tests/browser
 
 soak: $(INSTALLED)  ## 200 killed trainings, a full disk, the whole course twice (half an hour)
 	LLM_COURSE_SOAK=1 $(BIN)/python -m pytest -n 2 -rsP -m "slow or soak" -o addopts=--strict-markers tests
