@@ -28,10 +28,11 @@ function score(section, words) {
 // The text around the first word that is found in it, with all words marked.
 function excerpt(text, words) {
   const places = words.map((word) => text.toLowerCase().indexOf(word)).filter((at) => at >= 0);
-  const from = Math.max(0, Math.min(...places, text.length) - 60);
-  let rest = places.length ? text.slice(from, from + 200) : text.slice(0, 200);
+  const near = places.length ? Math.max(0, Math.min(...places) - 60) : 0;
+  const from = near && text.indexOf(" ", near) + 1; // at the beginning of a word
+  let rest = text.slice(from, from + 200);
   const line = document.createElement("p");
-  if (places.length && from > 0) line.append("… ");
+  if (from > 0) line.append("… ");
   while (rest) {
     const lower = rest.toLowerCase();
     const hits = words.map((word) => [lower.indexOf(word), word.length]).filter(([at]) => at >= 0);
