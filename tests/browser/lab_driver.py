@@ -71,6 +71,7 @@ def started(home: Path) -> Iterator[Server]:
         "BROWSER": f"{Path(sys.executable).as_posix()} {note.as_posix()} %s",
         "IPYTHONDIR": str(home / "ipython"),
         "LLM_COURSE_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",  # the other core is the browser's
         "LLM_COURSE_PROGRESS": str(home / "progress.json"),
         "PYTHONPATH": str(ROOT),
     }
