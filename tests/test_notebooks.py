@@ -92,6 +92,15 @@ def test_formulas_are_not_broken_by_doubled_backslashes(path):
     assert not re.search(r"\\\\[a-z]", prose(path))
 
 
+def test_a_dollar_sign_in_the_text_begins_no_formula(path):
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            text = re.sub(r"```.*?```|`[^`]*`", "", cell.source, flags=re.DOTALL)
+            formulas = re.findall(r"\$\$.*?\$\$|\$[^$\n]+\$", text, re.DOTALL)
+            assert text.count("$") == sum(formula.count("$") for formula in formulas)
+            assert not any(re.search(r"\*\*|^\$ | \$$", formula) for formula in formulas), formulas
+
+
 def test_every_cell_has_its_place_in_the_slides(path):
     cells = read(path).cells
     assert all(set(cell.metadata.get("slideshow", {})) == {"slide_type"} for cell in cells)
