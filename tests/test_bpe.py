@@ -42,6 +42,7 @@ def test_bytes_are_named_as_theirs():
     assert sorted(BYTE_TOKENS, key=sign) == BYTE_TOKENS and len(set(BYTE_TOKENS)) == 256
 
 
+@pytest.mark.slow
 def test_the_corpus_gives_the_same_merges_and_tokens(tiny_shakespeare):
     ours, other = BPETokenizer.train(tiny_shakespeare, 1024), theirs(tiny_shakespeare, 1024)
     assert_equal(ours, other)

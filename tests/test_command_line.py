@@ -109,6 +109,7 @@ def test_too_few_subwords_are_refused(own_text, capsys):
     assert "a whole number from 256 on, not '255'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_every_rung_trains_and_writes(own_text, capsys):
     for name in RECIPES:
         arguments = ["train", name, "--text", str(own_text), "--steps", "1"]
