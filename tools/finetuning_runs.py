@@ -123,7 +123,8 @@ def who(
         for i in range(N_EACH):
             started = time.process_time()
             voices = [
-                voice_of(body, who, parts[0], tokenizer, N_EACH * seed + i) for who in speakers
+                voice_of(body, speaker, parts[0], tokenizer, N_EACH * seed + i)
+                for speaker in speakers
             ]
             losses = torch.stack(
                 [text_losses(voice, texts[1], tokenizer) for voice in voices], dim=1
