@@ -79,6 +79,7 @@ def test_it_arrives_where_counting_does(shakespeare_data):
     assert abs(learned - 2.48) < 0.02
 
 
+@pytest.mark.slow
 def test_on_the_practice_corpus_too_and_above_its_best_loss(practice_data):
     learned, counts = trained(*practice_data)
     assert abs(learned - counts) < 0.02

@@ -160,6 +160,7 @@ def test_errors_are_one_line(away, capsys, arguments, complaint):
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_requests_that_do_not_fit_the_model(own_text, capsys):
     main(["train", "bigram", "--text", str(own_text), "--steps", "2"])
     for arguments, complaint in [

@@ -69,6 +69,7 @@ def test_bad_sizes_are_named():
         NgramTable(torch.tensor([0, 1]), 2, 3)
 
 
+@pytest.mark.slow
 def test_the_reference_table(shakespeare_data):
     data, tokenizer = shakespeare_data
     losses = {

@@ -289,6 +289,7 @@ def test_the_best_losses_cannot_be_changed():
     assert best_loss(1_000, 2_000) == pytest.approx(best[1_000:2_000].mean(), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_no_table_comes_near_the_best_loss(practice_data):
     data, tokenizer = practice_data
     losses = {}
