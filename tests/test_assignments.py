@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,6 +148,7 @@ def test_students_are_kept_apart_however_they_hand_in(tools, tmp_path):
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
+    (tmp_path / "dora.IPYNB").touch()
     (tmp_path / "thief").mkdir()
     (tmp_path / "thief" / "02.ipynb").symlink_to(tmp_path / "anna.ipynb")
     found = [
@@ -160,6 +162,7 @@ def test_students_are_kept_apart_however_they_hand_in(tools, tmp_path):
         ("anna.ipynb", "anna.ipynb"),
         ("bob", "bob/02_bigram/02_bigram.ipynb"),
         ("carl", None),
+        ("dora", "dora.IPYNB"),
         ("thief", None),
     ]
 
@@ -254,6 +257,43 @@ def test_a_failure_of_the_grading_itself_is_not_silently_no_points(
     )
 
 
+def test_what_we_may_not_read_is_not_graded_and_no_zero(tools, asked, tmp_path, monkeypatch):
+    for student in ("anna", "bob"):
+        (tmp_path / student / "02").mkdir(parents=True)
+        (tmp_path / student / "02" / "x.ipynb").touch()
+    access = os.access
+    monkeypatch.setattr(
+        tools.grade.os, "access", lambda place, how: "bob" not in str(place) and access(place, how)
+    )
+    (_, empty), (student, closed) = [
+        (one.student, asked.rows(tmp_path, one)[0]) for one in tools.grade.hand_ins(tmp_path)[:2]
+    ]
+    assert empty.happened == "the file is empty" and student == "bob"
+    assert closed.happened.startswith("NOT GRADED, look at it: PermissionError: the folder bob may")
+
+
+def test_grades_that_are_done_outlive_an_interruption(tools, tmp_path, monkeypatch, capsys):
+    def stops_at_bob(folder, hand_in):
+        if hand_in.student == "bob":
+            raise KeyboardInterrupt
+        return [tools.grade.Row(hand_in.student, "x", "01", "y", 5, 5, "right")]
+
+    (tmp_path / "in").mkdir()
+    for student in ("anna", "bob", "carl"):
+        (tmp_path / "in" / f"{student}.ipynb").touch()
+    monkeypatch.setattr(
+        tools.grade, "Grader", lambda limits, asked: SimpleNamespace(rows=stops_at_bob)
+    )
+    outputs = [tmp_path / name for name in ("out.csv", "totals.csv")]
+    arguments = ["grade.py", tmp_path / "in", outputs[0], "--summary", outputs[1]]
+    monkeypatch.setattr("sys.argv", [*map(str, arguments)])
+    assert tools.grade.main() == 1
+    assert "stopped; " in capsys.readouterr().err
+    for output in outputs:
+        text = output.read_text()
+        assert "anna" in text and "bob" not in text and "carl" not in text
+
+
 def test_where_our_own_first_cell_fails_nobody_is_graded(tools, grader, tmp_path, monkeypatch):
     def fails_first(steps, limits):
         steps[0].error = "ModuleNotFoundError: No module named 'torch'"
@@ -285,10 +325,16 @@ def test_of_several_notebooks_the_best_counts(tools):
         )
     ]
     rows.append(tools.grade.Row("carl", "", "", "", 0, 0, "no notebook"))
+    rows += [tools.grade.Row("dora", "", "01", name, 0, 5, "no notebook") for name in "xy"]
+    failed = f"{tools.grade.NOT_GRADED}: OSError"
+    rows += [tools.grade.Row("emil", "1.ipynb", "01", name, 0, 5, failed) for name in "xy"]
+    rows += [tools.grade.Row("emil", "2.ipynb", "01", name, 5, 5, "right") for name in "xy"]
     assert tools.grade.totals(rows) == [
         ("anna", "01", 10, 10, "the best of 2 notebooks"),
         ("anna", "02", 0, 5, ""),
         ("carl", "", 0, 0, "no notebook"),
+        ("dora", "01", 0, 10, "no notebook"),
+        ("emil", "01", 10, 10, f"the best of 2 notebooks; {failed}"),
     ]
 
 
@@ -307,6 +353,8 @@ def test_the_command_line_says_what_is_wrong(tools, tmp_path, monkeypatch, capsy
     assert "is there already" in said(tmp_path / "in", tmp_path / "old.csv")
     assert "make it first" in said(tmp_path / "in", tmp_path / "no" / "new.csv")
     assert "nothing that was handed in" in said(tmp_path / "in", tmp_path / "new.csv")
+    same = tmp_path / "new.csv"
+    assert "give them two names" in said(tmp_path / "in", same, "--summary", same)
     assert "1 or more" in said(tmp_path / "in", tmp_path / "new.csv", "--timeout=0")
     assert "no assignment 2" in said(tmp_path / "in", tmp_path / "new.csv", "--assignment=2")
     assert (tmp_path / "old.csv").read_text() == "grades of last year"

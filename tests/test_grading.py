@@ -158,6 +158,12 @@ def every_check(source):
     return change
 
 
+def set_up_anew(cells):
+    for cell in cells:
+        if cell.metadata.nbgrader.grade_id == "setup":
+            cell.source += "\nimport random"
+
+
 def renamed(cells):
     for cell in cells:
         name = cell.metadata.nbgrader.grade_id
@@ -207,6 +213,10 @@ ABUSES = {  # name: (what is handed in, more of it, what gets no points, what is
         *(RIGHT, {"change": without("windows", "n_windows")}, set()),
         "right; its check was missing, and the original used",
     ),
+    "edits the first cell": (
+        *({"n_windows": "n_windows = lambda tokens, T: random.choice([0])"},),
+        *({"change": set_up_anew}, {"n_windows"}, "the first cell was changed, and the original"),
+    ),
     "deletes a cell": (
         *(RIGHT, {"change": without("n_windows_attempt", "setup")}, {"n_windows"}),
         "there is no n_windows",
@@ -245,6 +255,10 @@ ABUSES = {  # name: (what is handed in, more of it, what gets no points, what is
         set(),
         "",
     ),
+    "imports": (
+        {"n_windows": "from helper import n_windows"},
+        *({"before": f"%%writefile helper.py\n{RIGHT['n_windows']}"}, set(), "right"),
+    ),
     "writes": (RIGHT, {"before": "open('grades.csv', 'w').write('100 points')"}, set(), "right"),
     "kills beside": (
         {"n_windows": ""},
@@ -259,6 +273,8 @@ ABUSES = {  # name: (what is handed in, more of it, what gets no points, what is
     ),
     "=1+1": (RIGHT, {}, set(), "right"),
 }
+if os.name == "nt":  # where a process can be given no limits
+    del ABUSES["fills the disk"]
 
 
 def test_whatever_a_student_does_costs_only_them_and_only_that_exercise(copies, tmp_path):

@@ -355,11 +355,14 @@ def test_only_a_site_is_replaced_and_only_by_a_whole_one(small):
     assert not list(small.glob(".site_*"))
 
     (small / "mine").mkdir()
+    (small / "mine" / ".nojekyll").touch()  # a site, and not ours
     (small / "mine" / "thesis.txt").write_text("years of work")
-    for target in (small / "mine", small / "mine" / "thesis.txt"):
+    (site / "CNAME").write_text("example.org")  # ours, and more
+    for target in (small / "mine", small / "mine" / "thesis.txt", site):
         with pytest.raises(tool.SiteError, match="nothing is overwritten"):
             tool.build(target, tool.read_course(small, None))
     assert (small / "mine" / "thesis.txt").read_text() == "years of work"
+    assert (site / "CNAME").read_text() == "example.org"
 
 
 def test_what_cannot_be_shown_is_named(small):

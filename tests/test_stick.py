@@ -116,6 +116,8 @@ def test_instructions_name_each_kind_of_computer_once(stick, tmp_path, monkeypat
     (tmp_path / "wheels").mkdir()
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("")
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "slides" / "02_bigram.html").write_text("")
     monkeypatch.setattr(stick.platform, "python_version_tuple", lambda: ("3", "12", "4"))
     for system, machine in (("Linux", "x86_64"), ("Windows", "AMD64"), ("Linux", "x86_64")):
         monkeypatch.setattr(stick.platform, "system", lambda system=system: system)
@@ -124,7 +126,7 @@ def test_instructions_name_each_kind_of_computer_once(stick, tmp_path, monkeypat
     text = (tmp_path / "READ_ME_FIRST.txt").read_text(encoding="utf-8")
     assert text.count("Linux, x86_64, Python 3.12\n") == 1
     assert text.count("Windows, AMD64, Python 3.12\n") == 1
-    assert "site/index.html" in text and "slides/index.html" not in text
+    assert "site/index.html" in text and "slides/02_bigram.html" in text
     assert "--no-index -f STICK/wheels" in text
 
 

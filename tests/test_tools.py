@@ -105,7 +105,9 @@ def test_copies_are_made_once_and_never_overwritten(tmp_path):
 
     (target / "a.ipynb").rename(target / "a-mine.ipynb")
     (target / ".copied.json").write_text("{ damaged")
-    copy_notebooks(source, target)
+    (target / "b.ipynb").write_text("my own b")
+    (said,) = copy_notebooks(source, target)
+    assert said.startswith("b.ipynb may have a newer version")
     assert (target / "a.ipynb").read_text() == "a, second version"
     assert set(json.loads((target / ".copied.json").read_text())) == {"a.ipynb"}
 
@@ -287,18 +289,24 @@ def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch):
     lab = load("lab")
     source, target = tmp_path / "notebooks", tmp_path / "mine"
     source.mkdir()
-    (source / "a.ipynb").write_text("a notebook")
+    for name in ("a", "b"):
+        (source / f"{name}.ipynb").write_text(f"notebook {name}")
+    copy_file = lab.shutil.copy
 
     def full(original, copy):
-        copy.write_text("a not")
+        if original.name == "a.ipynb":
+            return copy_file(original, copy)
+        copy.write_text("noteb")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(lab.shutil, "copy", full)
     with pytest.raises(OSError, match="No space"):
         lab.copy_notebooks(source, target)
-    assert not (target / "a.ipynb").exists()
+    assert not (target / "b.ipynb").exists()
     monkeypatch.undo()
-    assert lab.copy_notebooks(source, target) == []
-    assert (target / "a.ipynb").read_text() == "a notebook"
+    (target / "a.ipynb").write_text("my own work")
+    assert lab.copy_notebooks(source, target) == [], "the copy of a was noted down"
+    assert (target / "b.ipynb").read_text() == "notebook b"
+    (target / "a.ipynb").write_text("notebook a")
     (target / ".copied.json").write_text("[]")
     assert lab.copy_notebooks(source, target) == [], "the same content is no newer version"

@@ -10,9 +10,10 @@ user, where it can do no harm: docs/assignments.md says what is held off, and wh
 import argparse
 import csv
 import json
+import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,15 +56,27 @@ class Row:
 def hand_ins(folder: Path) -> list[HandIn]:
     """Return all hand-ins in order. A student is a file or a folder directly in this one."""
     found = []
-    tops = sorted(path for path in folder.iterdir() if _counts(path))
+    tops = sorted(filter(_counts, folder.iterdir()), key=lambda path: path.name)
     names = [path.stem if path.is_file() else path.name for path in tops]
     for path, name in zip(tops, names, strict=True):
         if names.count(name) > 1:  # anna.ipynb beside anna/
             name = path.name
-        inside = sorted(path.rglob("*.ipynb")) if path.is_dir() else [path]
-        notebooks = [file for file in inside if file.suffix == ".ipynb" and _is_own(file, folder)]
-        found += [HandIn(name, file) for file in notebooks] or [HandIn(name, None)]
+        own = [file for file in _inside(path) if _is_own(file, folder)]
+        found += [HandIn(name, file) for file in own] or [HandIn(name, None)]
     return found
+
+
+def _inside(path: Path) -> list[Path]:
+    """Return the notebooks at or below a path, and the folders that cannot be looked into."""
+    if not path.is_dir():
+        return [path] if path.suffix.lower() == ".ipynb" else []
+    closed, files = set(), []
+    for place, _, names in os.walk(path, onerror=lambda error: closed.add(Path(error.filename))):
+        if os.access(place, os.X_OK):
+            files += [Path(place) / name for name in names if name.lower().endswith(".ipynb")]
+        else:
+            closed.add(Path(place))
+    return sorted([*closed, *filter(Path.is_file, files)])
 
 
 def _counts(path: Path) -> bool:
@@ -71,10 +84,10 @@ def _counts(path: Path) -> bool:
 
 
 def _is_own(file: Path, folder: Path) -> bool:
-    """Return whether it is a file that lies in this folder, and no link to somewhere else."""
+    """Return whether it lies in this folder, and is no link to somewhere else."""
     way = [file, *file.parents]
     way = way[: way.index(folder)]
-    return file.is_file() and all(_counts(part) and not part.is_symlink() for part in way)
+    return all(_counts(part) and not part.is_symlink() for part in way)
 
 
 class Grader:
@@ -146,6 +159,9 @@ class Grader:
             original = originals.get(mark)
             if original is None or not original.metadata.nbgrader.locked:
                 steps.append(Step(mark.removesuffix("_attempt") if original else "", source))
+            elif mark == SETUP and source.strip() != original.source:
+                for said in notes.values():
+                    said.append("the first cell was changed, and the original used")
             elif mark in exercises:
                 if source.strip() != original.source:
                     notes[mark].append("its check was changed, and the original used")
@@ -176,14 +192,16 @@ class Grader:
 
 
 def read(path: Path | None) -> list[tuple[str, str]]:
-    """Return the code cells of a file that nobody need trust: grade id ("" for none) and source."""
+    """Return the code cells of a file that nobody need trust: grade id ("" for none) and source.
+
+    HandInError for what its student has to answer for; OSError where we may not read it.
+    """
     if path is None:
         raise HandInError("no notebook (.ipynb) was handed in; links are not followed")
-    try:
-        with path.open("rb") as file:
-            raw = file.read(LARGEST + 1)
-    except OSError as error:
-        raise HandInError(f"the file cannot be read: {error.strerror}") from None
+    if path.is_dir():
+        raise PermissionError(f"the folder {path.name} may not be looked into")
+    with path.open("rb") as file:
+        raw = file.read(LARGEST + 1)
     if not raw.strip():
         raise HandInError("the file is empty")
     if len(raw) > LARGEST:
@@ -213,11 +231,16 @@ def harmless(value: object) -> object:
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a new file, which spreadsheets open with the right letters (UTF-8 with its mark)."""
+    """Write a new file, which spreadsheets open with the right letters (UTF-8 with its mark).
+
+    Each row is in the file as soon as it is there, so that what comes later cannot cost it.
+    """
     with path.open("x", encoding="utf-8-sig", newline="", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
-        writer.writerows([harmless(value) for value in row] for row in rows)
+        for row in rows:
+            writer.writerow([harmless(value) for value in row])
+            file.flush()
 
 
 def totals(rows: list[Row]) -> list[tuple[str, str, int, int, str]]:
@@ -230,14 +253,13 @@ def totals(rows: list[Row]) -> list[tuple[str, str, int, int, str]]:
             sums[row.notebook] += row.points
         best = max(sums, key=sums.get)
         most = sum(row.most for row in own if row.notebook == best)
-        note = (
-            f"the best of {len(sums)} notebooks"
-            if len(sums) > 1
-            else ""
-            if name
-            else own[0].happened
-        )
-        lines.append((student, name, sums[best], most, note))
+        notes = [f"the best of {len(sums)} notebooks"] if len(sums) > 1 else []
+        said = {row.happened for row in own if row.notebook == best}
+        if not sums[best] and len(said) == 1:  # one reason for all
+            notes += said
+        ungraded = {row.happened for row in own if row.happened.startswith(NOT_GRADED)}
+        notes += sorted(ungraded - set(notes))
+        lines.append((student, name, sums[best], most, "; ".join(notes)))
     return lines
 
 
@@ -263,6 +285,8 @@ def main() -> int:
     outputs = [path for path in (options.grades, options.summary) if path]
     if not options.handed_in.is_dir():
         parser.error(f"{options.handed_in} is no folder; name the one with the hand-ins")
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        parser.error("the grades and the summary are two files; give them two names")
     for path in outputs:
         if path.exists():
             parser.error(f"{path} is there already; move it, or name another file")
@@ -279,18 +303,28 @@ def main() -> int:
         parser.error(f"{options.handed_in} holds nothing that was handed in")
     rows: list[Row] = []
     pool = ThreadPoolExecutor(options.jobs)
-    try:
+
+    def table() -> Iterator[tuple[object, ...]]:
         for own in pool.map(lambda hand_in: grader.rows(options.handed_in, hand_in), found):
-            rows += own
+            rows.extend(own)
             points, most = sum(row.points for row in own), sum(row.most for row in own)
             print(harmless(f"{own[0].student}: {points} of {most} ({own[0].notebook})"), flush=True)
+            for r in own:
+                yield r.student, r.notebook, r.exercise, r.points, r.most, r.happened
+
+    is_stopped = False
+    try:
+        write_table(options.grades, COLUMNS, table())
+    except KeyboardInterrupt:
+        is_stopped = True
     finally:  # after Ctrl-C, too: only those that are running are waited for
         pool.shutdown(cancel_futures=True)
-    table = [(r.student, r.notebook, r.exercise, r.points, r.most, r.happened) for r in rows]
-    write_table(options.grades, COLUMNS, table)
     if options.summary:
         columns = ("student", "assignment", "points", "max points", "note")
         write_table(options.summary, columns, totals(rows))
+    if is_stopped:
+        print(f"error: stopped; {options.grades} holds what was graded until then", file=sys.stderr)
+        return 1
     ungraded = sorted({row.student for row in rows if row.happened.startswith(NOT_GRADED)})
     if ungraded:
         print(

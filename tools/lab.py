@@ -32,12 +32,15 @@ def copy_notebooks(source: Path, target: Path) -> list[str]:
             shutil.copy(original, partial)
             partial.replace(copy)  # whole or not at all
             copied[original.name] = version
+            partial = record.with_name(f"{record.name}.part")
+            partial.write_text(json.dumps(copied, indent=1), encoding="utf-8")
+            partial.replace(record)
         elif copied.get(original.name) != version and copy.read_bytes() != original.read_bytes():
+            has = "has" if original.name in copied else "may have"  # the record was lost
             lines.append(
-                f"{original.name} has a newer version than your copy. To get it, rename yours "
+                f"{original.name} {has} a newer version than your copy. To get it, rename yours "
                 f"in {target.name}/ and run this again."
             )
-    record.write_text(json.dumps(copied, indent=1), encoding="utf-8")
     return lines
 
 

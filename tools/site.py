@@ -35,8 +35,9 @@ from llm_course.scoreboard import Scoreboard, beyond_part_one, load_recorded
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = Path(__file__).resolve().parent / "site_files"
-MARK = (
-    ".nojekyll"  # tells GitHub to publish files as they are; and us that a folder is a site of ours
+PUBLISH_AS_IS = ".nojekyll"  # GitHub's sign for it
+OURS = (
+    ".llm_course_site"  # names what we wrote beside it: with nothing else there, it may be replaced
 )
 PARTS = {"I": "from counting to a decoder", "II": "better, larger, faster", "III": "further"}
 ROW = re.compile(
@@ -219,8 +220,10 @@ def write_site(course: Course, target: Path) -> None:
     for name in ("site.js", "search.js", "icon.svg"):
         shutil.copyfile(FILES / name, target / name)
     shutil.copytree(course.root / "images", target / "images")
-    (target / MARK).touch()
+    (target / PUBLISH_AS_IS).touch()
     copy_notebooks(course, target)
+    names = sorted(path.name for path in target.iterdir())
+    (target / OURS).write_text("\n".join([*names, OURS, ""]), encoding="utf-8")
 
 
 def search_index(pages: list[Page]) -> str:
@@ -249,13 +252,20 @@ def copy_notebooks(course: Course, target: Path) -> None:
             nbformat.write(copy, target / "colab" / path.name)
 
 
+def foreign(folder: Path) -> list[str]:
+    """Return the names in a folder that no earlier site of ours wrote there."""
+    mark = folder / OURS
+    own = mark.read_text(encoding="utf-8").splitlines() if mark.is_file() else []
+    return sorted({path.name for path in folder.iterdir()} - set(own))
+
+
 def build(target: Path, course: Course) -> int:
     """Write the site, check its links, put it in place of the one before; return its number of pages."""
     if target.exists() and not target.is_dir():
         raise SiteError(f"{target} is a file. Name a folder: nothing is overwritten.")
-    if target.exists() and any(target.iterdir()) and not (target / MARK).exists():
+    if target.exists() and (others := foreign(target)):
         raise SiteError(
-            f"{target} holds other things. Name an empty folder: nothing is overwritten."
+            f"{target} holds other things ({others[0]}). Name an empty folder: nothing is overwritten."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".site_") as folder:

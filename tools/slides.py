@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 from formulas import formula, math_font
 from jinja2 import pass_context
+from math_core import LatexError
 from nbconvert.exporters import SlidesExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
@@ -97,7 +98,7 @@ def main() -> int:
     for path in options.paths or NOTEBOOKS:
         try:
             html = deck(path, reveal)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SyntaxError, LatexError) as error:
             print(f"error: {path} gives no slides: {error}", file=sys.stderr)
             return 1
         target = DECKS / f"{path.stem}.html"

@@ -137,7 +137,8 @@ def write_instructions(stick: Path) -> None:
     known = kinds.read_text(encoding="utf-8").splitlines() if kinds.exists() else []
     fitting = sorted({*known, here})
     kinds.write_text("\n".join([*fitting, ""]), encoding="utf-8")
-    pages = [f"   {name}/index.html" for name in PAGES if (stick / name / "index.html").exists()]
+    pages = ["   site/index.html"] if (stick / "site" / "index.html").exists() else []
+    pages += [f"   slides/{deck.name}" for deck in sorted((stick / "slides").glob("*.html"))]
     text = INSTRUCTIONS.format(
         version=__version__,
         fitting="\n".join(f"   {kind}" for kind in fitting),

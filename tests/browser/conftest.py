@@ -40,13 +40,18 @@ def browser() -> Iterator:
 
 
 @pytest.fixture
-def page(browser) -> Iterator:
+def asked_away() -> list[str]:
+    """Return the addresses on other machines that the page has asked for."""
+    return []
+
+
+@pytest.fixture
+def page(browser, asked_away) -> Iterator:
     """One page in a context of its own (no cookies, no cache), 1280 by 720 pixels.
 
     What it asks of another machine than this one is blocked, and fails the test at its end.
     """
     context = browser.new_context(viewport={"width": 1280, "height": 720})
-    asked_away: list[str] = []
 
     def only_here(route) -> None:
         url = route.request.url
