@@ -34,8 +34,8 @@ def orthogonalise(
 class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal: every direction in which a matrix can act is moved equally far.
 
-    Equal to `torch.optim.Muon` (Nesterov momentum, no weight decay), with the matrices of one shape in
-    one product. Jordan and others, "Muon: an optimizer for hidden layers" (2024).
+    Equal to `torch.optim.Muon` (Nesterov momentum, decoupled weight decay), with the matrices of one
+    shape in one product. Jordan and others, "Muon: an optimizer for hidden layers" (2024).
     """
 
     def __init__(
@@ -43,9 +43,10 @@ class Muon(torch.optim.Optimizer):
         matrices: Iterable[nn.Parameter],
         lr: float,
         momentum: float = 0.9,
+        weight_decay: float = 0.0,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        super().__init__(matrices, {"lr": lr, "momentum": momentum})
+        super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.dtype = dtype
         for group in self.param_groups:
             for matrix in group["params"]:
@@ -68,6 +69,8 @@ class Muon(torch.optim.Optimizer):
                 directions = orthogonalise(stacked, dtype=self.dtype)
                 length = group["lr"] * max(1, rows / columns) ** 0.5
                 for matrix, direction in zip(matrices, directions, strict=True):
+                    if group["weight_decay"]:
+                        matrix.mul_(1 - group["lr"] * group["weight_decay"])
                     matrix.sub_(shared_out_like(direction, matrix), alpha=length)
 
     def _with_momentum(self, matrix: nn.Parameter, momentum: float) -> Tensor:
@@ -99,7 +102,7 @@ def make_optimizers(
     if not matrices:
         raise ValueError(f"{type(model).__name__} has no blocks, whose matrices Muon could move")
     dtype = fastest_dtype(matrices[0].device)
-    return [adamw, Muon(matrices, muon_rate, dtype=dtype)]
+    return [adamw, Muon(matrices, muon_rate, weight_decay=weight_decay, dtype=dtype)]
 
 
 @cache

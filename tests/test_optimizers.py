@@ -25,12 +25,13 @@ def test_a_batch_is_each_matrix_by_itself(generator):
     torch.testing.assert_close(orthogonalise(matrices, dtype=torch.float32), alone)
 
 
-def test_muon_is_pytorchs(generator):
+@pytest.mark.parametrize("weight_decay", [0.0, 2.0])
+def test_muon_is_pytorchs(generator, weight_decay):
     shapes = [(6, 6), (12, 4), (4, 12), (6, 6)]
     ours = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
     theirs = [nn.Parameter(matrix.detach().clone()) for matrix in ours]
-    muon = Muon(ours, lr=0.02, momentum=0.9)
-    reference = torch.optim.Muon(theirs, lr=0.02, momentum=0.9, weight_decay=0.0)
+    muon = Muon(ours, lr=0.02, momentum=0.9, weight_decay=weight_decay)
+    reference = torch.optim.Muon(theirs, lr=0.02, momentum=0.9, weight_decay=weight_decay)
     begin = [matrix.detach().clone() for matrix in ours]
     for _ in range(5):
         for mine, other in zip(ours, theirs, strict=True):
@@ -48,7 +49,8 @@ def test_who_trains_what():
     model = DecoderTransformer(DecoderConfig(11, 8, 12, n_head=3, n_layer=2))
     (adamw,) = make_optimizers(model, 1e-3, None)
     assert len(adamw.param_groups[0]["params"]) == len(list(model.parameters()))
-    adamw, muon = make_optimizers(model, 1e-3, 0.02)
+    adamw, muon = make_optimizers(model, 1e-3, 0.02, weight_decay=0.3)
+    assert [optimizer.param_groups[0]["weight_decay"] for optimizer in (adamw, muon)] == [0.3, 0.3]
     moved = muon.param_groups[0]["params"]
     assert len(moved) == 2 * 4 and all(matrix.ndim == 2 for matrix in moved)
     assert len(moved) + len(adamw.param_groups[0]["params"]) == len(list(model.parameters()))

@@ -32,8 +32,8 @@ LARGE = 8e12  # ten times the largest of them
 def scaling(data: Split, tokenizer: CharTokenizer, made: dict[str, str]) -> Rows:
     """Sweep one size at a time; then predict a large run by small ones, on two corpora.
 
-    The practice corpus comes with fresh text for training, so that little is read more than once; its validation
-    text is the course's. The prediction is written down before the large run begins.
+    The practice corpus comes with fresh text for training, so that little is read more than once; its
+    validation text is the course's. The prediction is written down before the large run begins.
     """
     yield from sweeps(data, tokenizer.vocab_size)
     corpora = {
