@@ -60,6 +60,7 @@ def test_every_option_of_a_question_has_a_reason_and_one_is_right(question):
     assert len({result.feedback for result in verdicts.values()}) == len(question.options) >= 3
     html = exercises.ask(question.name).data
     assert html.count("<details>") == len(question.options) and "<script" not in html
+    assert "`" not in html and not re.search(r"\*\w", html), "marks of Markdown stand in the HTML"
     assert html.count("Right. ") == 1
 
 

@@ -3,6 +3,7 @@
 What there is to do stands in the notebook, and only there.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
@@ -75,13 +76,19 @@ class Question:
         """Return the options as folds, which open without a script; or as a list, without the reasons."""
         if not with_reasons:
             options = (
-                f"<li>{letter}: {escape(text)}</li>" for letter, (text, _) in self.options.items()
+                f"<li>{letter}: {_html(text)}</li>" for letter, (text, _) in self.options.items()
             )
             return f'<ul style="list-style:none">{"".join(options)}</ul>'
         folds = "".join(
-            f"<details><summary>{letter}: {escape(text)}</summary>"
+            f"<details><summary>{letter}: {_html(text)}</summary>"
             f'<div style="margin-left:1.5em">{"Right. " if letter == self.right else "No. "}'
-            f"{escape(reason)}</div></details>"
+            f"{_html(reason)}</div></details>"
             for letter, (text, reason) in self.options.items()
         )
         return f"<div>{folds}</div>"
+
+
+def _html(text: str) -> str:
+    """Return a text with its `code` and *emphasis* as HTML."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return re.sub(r"(?<![\w*])\*(\w[^*]*)\*(?![\w*])", r"<em>\1</em>", text)
