@@ -93,7 +93,7 @@ def _train_here(options: argparse.Namespace, device: torch.device) -> None:
     check_place(path)
     if options.history is not None:
         check_place(options.history)
-    unfinished = path.with_suffix(".training")
+    unfinished = path.with_name(path.name.removesuffix(".safetensors") + ".training")
     model = build(options.model, tokenizer.vocab_size, options.seed, device)
     config = replace(RECIPES[options.model].training, seed=options.seed)
     if options.steps is not None:

@@ -384,6 +384,15 @@ def test_stopping_a_training_keeps_it(own_text, away, monkeypatch, capsys):
     assert not list((away / "runs").glob("*.training*"))
 
 
+def test_the_progress_of_a_training_has_a_name_of_its_own(own_text, away, capsys):
+    train = ["train", "bigram", "--text", str(own_text), "--steps", "2", "--out"]
+    assert main([*train, "mine.training"]) == 0
+    assert load_checkpoint(away / "mine.training").about["steps"] == "2"
+    (away / "lr0.training").write_text("what another training, lr0, has kept")
+    assert main([*train, "lr0.01"]) == 0
+    assert (away / "lr0.training").exists()
+
+
 def test_a_model_that_was_there_is_kept(own_text, away, capsys):
     for steps in ("1", "2"):
         main(["train", "bigram", "--text", str(own_text), "--steps", steps])
