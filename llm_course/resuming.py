@@ -155,6 +155,11 @@ def _compare(saved: Any, run: Run) -> None:
                 raise ValueError(f"{name} is {there} there, and {here} here")
     if saved["data"] != wanted["data"]:
         raise ValueError("it was trained on another text")
+    there, here = saved["dtypes"][0], wanted["dtypes"][0]
+    if there != here and "None" in (there, here):  # else one was measured: that of the start stays
+        raise ValueError(
+            f"training_dtype is {there} there, and {here} here (use_autocast, or --bfloat16)"
+        )
     for name in ("processes", "threads", "torch"):
         there = saved.get(name, wanted[name])
         if there != wanted[name]:

@@ -107,7 +107,7 @@ def test_the_precision_is_that_of_the_start(data, path):
     with pytest.raises(CrashError):
         train(broken, data, config, crash_at(6), checkpoint=path)
     again, _ = small("modern")
-    again.training_dtype = None
+    again.training_dtype = torch.float32
     train(again, data, config, checkpoint=path, resume=True)
     assert again.training_dtype == torch.bfloat16
     assert_same(whole, again)
