@@ -43,7 +43,8 @@ def train(
 
     Every evaluation also writes the file `checkpoint`, if one is named. After a crash, the same call with
     `resume=True` goes on from there, and ends as if nothing had happened: bit for bit, on the same
-    machine. Raises DivergedError when the loss is not finite, CheckpointError for files.
+    machine. The callback sees what is measured from there on. Raises DivergedError when the loss is not
+    finite, CheckpointError for files.
     """
     generator = torch.Generator().manual_seed(config.seed)
     n_parts, n_windows = config.micro_batches, config.batch_size // config.micro_batches
