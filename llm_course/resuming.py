@@ -82,7 +82,7 @@ def _restore_here(path: Path, run: Run, resume: bool) -> None:
         return
     if not resume:
         raise CheckpointError(
-            f"{path} is there already: {_found(files[0])}. resume=True (on the command line: --resume) "
+            f"{files[0]} is there already: {_found(files[0])}. resume=True (on the command line: --resume) "
             "goes on with it. To begin anew, delete it or choose another name."
         )
     problems = []

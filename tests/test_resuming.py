@@ -131,6 +131,11 @@ def test_nothing_is_continued_or_overwritten_unasked(data, path, capsys):
     with pytest.raises(CheckpointError, match=r"step 12 of 12, validation loss .* resume=True"):
         train(again, data, config, checkpoint=path)
     assert path.read_bytes() == before
+    path.unlink()
+    with pytest.raises(
+        CheckpointError, match=r"a.training.previous is there already: step 9 of 12"
+    ):
+        train(again, data, config, checkpoint=path)
     path.write_text("my diary")
     with pytest.raises(CheckpointError, match="is no checkpoint .* choose another name"):
         train(again, data, config, checkpoint=path)
