@@ -351,6 +351,25 @@ def test_every_argument_wrong_once_is_one_line_and_status_2(own_text, capsys, li
     assert said[0].startswith("error: ") and complaint in said[0]
 
 
+def test_huge_numbers_are_one_line_that_keeps_the_name_of_the_error(own_text, monkeypatch, capsys):
+    def overflows(*arguments, **options):
+        raise OverflowError("int too large to convert to float")  # a learning rate of 400 digits
+
+    def said():
+        return capsys.readouterr().err.splitlines()[-1]
+
+    train = ["train", "bigram", "--text", str(own_text), "--set", "eval_windows=1"]
+    for arguments in (
+        ["generate", "--length", "9" * 18],
+        [*train, "--set", f"batch_size={10**15}"],
+    ):
+        assert main(arguments) == 2
+        assert re.fullmatch(r"error: RuntimeError: .* memory.*; if .* try a smaller one", said())
+    monkeypatch.setattr("llm_course.commands.train", overflows)
+    assert main(train) == 2
+    assert said().startswith("error: OverflowError: int too large to convert to float; if ")
+
+
 def test_an_empty_prompt_is_an_error(own_text, capsys):
     assert main(["generate", "--prompt", ""]) == 2
     assert "empty prompt" in capsys.readouterr().err
