@@ -209,9 +209,9 @@ def _fill(run: Run, saved: Any, history: History, tensors: dict[str, Tensor]) ->
             }
     run.generator.set_state(batches)
     torch.set_rng_state(dropout)
-    keep_dropout_apart()
     if "dropout on cuda" in random:
         torch.cuda.set_rng_state(random["dropout on cuda"])
+    keep_dropout_apart()
     for name, values in asdict(history).items():
         getattr(run.history, name)[:] = values
 
