@@ -148,6 +148,12 @@ def test_with_nothing_to_go_on_with_it_begins_and_says_so(data, path, capsys):
     assert "from the beginning" in capsys.readouterr().out
 
 
+def test_going_on_needs_the_name_of_a_file(data):
+    model, config = small("bigram")
+    with pytest.raises(ValueError, match="resume=True needs checkpoint="):
+        train(model, data, config, resume=True)
+
+
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_if_the_last_one_is_damaged_the_one_before_is_taken(data, path, damage, capsys):
     whole, config = small("block")
@@ -326,6 +332,15 @@ def test_a_loss_that_is_no_number_says_where_and_what_to_try(data, path, monkeyp
         train(model, data, replace(config, decay=False), checkpoint=path)
     again, _ = small("decoder")
     train(again, data, replace(config, decay=False), checkpoint=path, resume=True)  # from step 3 on
+
+
+def test_where_gradients_are_clipped_it_says_so(data):
+    model, config = small("decoder")
+    config = replace(config, learning_rate=1e30, max_grad_norm=0.01)
+    with pytest.raises(
+        DivergedError, match=r"of clipped length 0.01\. .*, or a smaller max_grad_norm"
+    ):
+        train(model, data, config)
 
 
 def test_so_does_one_that_is_noticed_by_an_evaluation(data):
