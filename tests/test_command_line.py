@@ -316,6 +316,7 @@ WRONG = {  # every argument there is, wrong once
     "train bigram --text {binary}": "is not UTF-8",
     "train bigram --text {file} --out .": "is not a plain file",
     "train bigram --text {file} --out {file}/model": "could not be written",
+    "train bigram --text {file} --history {file}/h.json": "(on the command line: --history)",
     "train bigram --resume=yes": "ignored explicit argument 'yes'",
     "evaluate --model nowhere": "There is no model file nowhere",
     "evaluate --model {file}": "is not a model of this course",
