@@ -46,6 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (CorpusError, CheckpointError, DivergedError, OSError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except (ArithmeticError, MemoryError, RuntimeError) as error:  # PyTorch's: no memory left, say
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        print(f"error: {reason}; if a number asked for is huge, try a smaller one", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

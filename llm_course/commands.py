@@ -92,8 +92,8 @@ def _train_here(options: argparse.Namespace, device: torch.device) -> None:
     path = options.out or RUNS / f"{options.model}-{name}.safetensors"
     check_place(path)
     if options.history is not None:
-        check_place(options.history)
-    unfinished = path.with_suffix(".training")
+        check_place(options.history, "--history")
+    unfinished = path.with_name(path.name.removesuffix(".safetensors") + ".training")
     model = build(options.model, tokenizer.vocab_size, options.seed, device)
     config = replace(RECIPES[options.model].training, seed=options.seed)
     if options.steps is not None:

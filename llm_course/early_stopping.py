@@ -22,14 +22,24 @@ class KeepBest:
         self.step, self.loss, self.since_then = 0, math.inf, 0
 
     def __call__(self, step: int, history: History) -> bool:
-        """Look at the newest loss, and return whether the training should end."""
+        """Look at the newest loss, and return whether the training should end.
+
+        Raises ValueError where a loss of the history that it did not see was lower.
+        """
         if history.val_loss[-1] < self.loss:
             self.step, self.loss, self.since_then = step, history.val_loss[-1], 0
             self.weights = deepcopy(self.model.state_dict())
         else:
             self.since_then += 1
+        if min(history.val_loss) < self.loss:
+            raise ValueError(
+                f"the best loss, {min(history.val_loss):.3f}, was measured before the interruption; its "
+                "weights are lost: train anew, or without KeepBest"
+            )
         return self.patience is not None and self.since_then >= self.patience
 
     def restore(self) -> None:
-        """Give the model its best weights back."""
+        """Give the model its best weights back; ValueError where no evaluation was seen."""
+        if self.loss == math.inf:
+            raise ValueError("no evaluation was seen, so there are no best weights: train anew")
         self.model.load_state_dict(self.weights)

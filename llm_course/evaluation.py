@@ -51,7 +51,7 @@ def evaluate(model: nn.Module, tokens: Int[Tensor, " N"], n_windows: int | None 
             logits, _ = model(inputs)
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         is_new = (torch.arange(context_length) >= new_from[:, None]).flatten().to(device)
-        sum_of_losses += losses[is_new].double().sum().item()
+        sum_of_losses += losses[is_new].cpu().double().sum().item()
         n_scored += int(is_new.sum())
     return sum_of_losses / n_scored
 

@@ -26,8 +26,8 @@ def find_folder(name: str | Path, *, download: bool = False) -> Path:
     """Return the folder of a model: a path; or by name from LLM_COURSE_GPT2, or Hugging Face's cache.
 
     The variable LLM_COURSE_GPT2 names a folder that takes the place of "gpt2". The network is asked only
-    with `download`, and never under LLM_COURSE_OFFLINE=1. Raises CheckpointError where nothing is found,
-    ConnectionError where a download fails.
+    with `download`, where the cache lacks weights or tokenizer, and never under LLM_COURSE_OFFLINE=1.
+    Raises CheckpointError where nothing is found, ConnectionError where a download fails.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -53,16 +53,19 @@ def find_folder(name: str | Path, *, download: bool = False) -> Path:
             f"Models are found by name with huggingface_hub, which is not installed: pip install "
             f"huggingface_hub, or give a folder in place of {name}."
         ) from error
+    is_offline = os.environ.get("LLM_COURSE_OFFLINE", "0") not in ("", "0")
     for known_as in (repository, str(name)):  # earlier the sizes had no owner
         config = try_to_load_from_cache(known_as, CONFIG)
-        if isinstance(config, str):
+        if isinstance(config, str) and (
+            not download or is_offline or _is_filled(Path(config).parent)
+        ):
             return Path(config).parent
     if not download:
         raise CheckpointError(
             f"{name} is not at hand: neither a folder of that name nor Hugging Face's cache has it. "
             "Give a folder, or let it be fetched once with download=True (gpt2: 0.5 GB, gpt2-xl: 6 GB)."
         )
-    if os.environ.get("LLM_COURSE_OFFLINE", "0") not in ("", "0"):
+    if is_offline:
         raise ConnectionError("LLM_COURSE_OFFLINE is set, so that nothing was downloaded.")
     files = [CONFIG, WEIGHTS, INDEX, "model-*.safetensors", *TOKENIZER_FILES]
     try:
@@ -73,6 +76,12 @@ def find_folder(name: str | Path, *, download: bool = False) -> Path:
             f"{repository} could not be downloaded: {reason}. Try again later, or copy its files "
             "into a folder by hand and give that."
         ) from error
+
+
+def _is_filled(folder: Path) -> bool:
+    """Return whether weights (in one file) and a tokenizer are there: other programs fetch one of them."""
+    has = {name: (folder / name).is_file() for name in (WEIGHTS, *TOKENIZER_FILES)}
+    return has[WEIGHTS] and (has["tokenizer.json"] or (has["vocab.json"] and has["merges.txt"]))
 
 
 @contextlib.contextmanager

@@ -82,7 +82,7 @@ def _restore_here(path: Path, run: Run, resume: bool) -> None:
         return
     if not resume:
         raise CheckpointError(
-            f"{path} is there already: {_found(files[0])}. resume=True (on the command line: --resume) "
+            f"{files[0]} is there already: {_found(files[0])}. resume=True (on the command line: --resume) "
             "goes on with it. To begin anew, delete it or choose another name."
         )
     problems = []
@@ -155,6 +155,11 @@ def _compare(saved: Any, run: Run) -> None:
                 raise ValueError(f"{name} is {there} there, and {here} here")
     if saved["data"] != wanted["data"]:
         raise ValueError("it was trained on another text")
+    there, here = saved["dtypes"][0], wanted["dtypes"][0]
+    if there != here and "None" in (there, here):  # else one was measured: that of the start stays
+        raise ValueError(
+            f"training_dtype is {there} there, and {here} here (use_autocast, or --bfloat16)"
+        )
     for name in ("processes", "threads", "torch"):
         there = saved.get(name, wanted[name])
         if there != wanted[name]:
@@ -204,9 +209,9 @@ def _fill(run: Run, saved: Any, history: History, tensors: dict[str, Tensor]) ->
             }
     run.generator.set_state(batches)
     torch.set_rng_state(dropout)
-    keep_dropout_apart()
     if "dropout on cuda" in random:
         torch.cuda.set_rng_state(random["dropout on cuda"])
+    keep_dropout_apart()
     for name, values in asdict(history).items():
         getattr(run.history, name)[:] = values
 

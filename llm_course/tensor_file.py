@@ -30,8 +30,11 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.name}.previous")
 
 
-def check_place(path: str | Path) -> None:
-    """Raise CheckpointError unless a file can be written at `path`, to know it before training."""
+def check_place(path: str | Path, option: str = "--out") -> None:
+    """Raise CheckpointError unless a file can be written at `path`, to know it before training.
+
+    `option`: what the command line calls this place.
+    """
     path, reason = Path(path), ""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         reason = "what stands there is not a plain file"
@@ -44,7 +47,8 @@ def check_place(path: str | Path) -> None:
             reason = error.strerror or str(error)
     if reason:
         raise CheckpointError(
-            f"{path} could not be written: {reason}. Choose another place (on the command line: --out)."
+            f"{path} could not be written: {reason}. "
+            f"Choose another place (on the command line: {option})."
         )
 
 

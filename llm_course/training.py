@@ -43,7 +43,8 @@ def train(
 
     Every evaluation also writes the file `checkpoint`, if one is named. After a crash, the same call with
     `resume=True` goes on from there, and ends as if nothing had happened: bit for bit, on the same
-    machine. Raises DivergedError when the loss is not finite, CheckpointError for files.
+    machine. The callback sees what is measured from there on. Raises DivergedError when the loss is not
+    finite, CheckpointError for files, ValueError for `resume=True` without one.
     """
     generator = torch.Generator().manual_seed(config.seed)
     n_parts, n_windows = config.micro_batches, config.batch_size // config.micro_batches
@@ -53,6 +54,8 @@ def train(
     run = Run(unwrapped(model), data, config, optimizers, generator, history)
     if checkpoint is not None:
         restore(Path(checkpoint), run, resume)
+    elif resume:
+        raise ValueError("resume=True needs checkpoint=, the file of the training that is to go on")
     if not history.steps:
         _measure(run, 0, 0.0, callback)
     context_length = run.model.config.context_length
@@ -121,12 +124,15 @@ def _diverged(run: Run, step: int, loss: float) -> DivergedError:
     grads = (
         [] if n_processes() > 1 else [p.grad for p in run.model.parameters() if p.grad is not None]
     )
-    before = f", after a gradient of length {nn.utils.get_total_norm(grads):.3g}" if grads else ""
+    length, remedy = "length", "max_grad_norm=1.0"
+    if run.config.max_grad_norm is not None:
+        length, remedy = "clipped length", "a smaller max_grad_norm"
+    before = f", after a gradient of {length} {nn.utils.get_total_norm(grads):.3g}" if grads else ""
     rate = run.config.learning_rate_at(max(step, 1))
     return DivergedError(
         f"the loss is {loss} in step {step:,} of {run.config.steps:,}, at a learning rate of "
         f"{rate:.3g}{before}. Build the model anew and try a third of the learning rate, or "
-        "warmup_steps=100, or max_grad_norm=1.0."
+        f"warmup_steps=100, or {remedy}."
     )
 
 

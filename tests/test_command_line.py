@@ -316,6 +316,7 @@ WRONG = {  # every argument there is, wrong once
     "train bigram --text {binary}": "is not UTF-8",
     "train bigram --text {file} --out .": "is not a plain file",
     "train bigram --text {file} --out {file}/model": "could not be written",
+    "train bigram --text {file} --history {file}/h.json": "(on the command line: --history)",
     "train bigram --resume=yes": "ignored explicit argument 'yes'",
     "evaluate --model nowhere": "There is no model file nowhere",
     "evaluate --model {file}": "is not a model of this course",
@@ -351,6 +352,25 @@ def test_every_argument_wrong_once_is_one_line_and_status_2(own_text, capsys, li
     assert said[0].startswith("error: ") and complaint in said[0]
 
 
+def test_huge_numbers_are_one_line_that_keeps_the_name_of_the_error(own_text, monkeypatch, capsys):
+    def overflows(*arguments, **options):
+        raise OverflowError("int too large to convert to float")  # a learning rate of 400 digits
+
+    def said():
+        return capsys.readouterr().err.splitlines()[-1]
+
+    train = ["train", "bigram", "--text", str(own_text), "--set", "eval_windows=1"]
+    for arguments in (
+        ["generate", "--length", "9" * 18],
+        [*train, "--set", f"batch_size={10**15}"],
+    ):
+        assert main(arguments) == 2
+        assert re.fullmatch(r"error: RuntimeError: .* memory.*; if .* try a smaller one", said())
+    monkeypatch.setattr("llm_course.commands.train", overflows)
+    assert main(train) == 2
+    assert said().startswith("error: OverflowError: int too large to convert to float; if ")
+
+
 def test_an_empty_prompt_is_an_error(own_text, capsys):
     assert main(["generate", "--prompt", ""]) == 2
     assert "empty prompt" in capsys.readouterr().err
@@ -382,6 +402,15 @@ def test_stopping_a_training_keeps_it(own_text, away, monkeypatch, capsys):
     )
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert not list((away / "runs").glob("*.training*"))
+
+
+def test_the_progress_of_a_training_has_a_name_of_its_own(own_text, away, capsys):
+    train = ["train", "bigram", "--text", str(own_text), "--steps", "2", "--out"]
+    assert main([*train, "mine.training"]) == 0
+    assert load_checkpoint(away / "mine.training").about["steps"] == "2"
+    (away / "lr0.training").write_text("what another training, lr0, has kept")
+    assert main([*train, "lr0.01"]) == 0
+    assert (away / "lr0.training").exists()
 
 
 def test_a_model_that_was_there_is_kept(own_text, away, capsys):

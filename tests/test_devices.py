@@ -13,6 +13,7 @@ from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransfor
 from llm_course.models.modern_transformer import ModernConfig, ModernTransformer
 from llm_course.recipes import RECIPES, build
 from llm_course.recording import attention_maps
+from llm_course.tensor_file import CheckpointError
 from llm_course.tokenizers import CharTokenizer
 from llm_course.training import TrainConfig, train
 
@@ -109,6 +110,17 @@ def test_autocast_is_kept_with_the_training(data, tmp_path):
     model = use_autocast(decoder(), torch.float16)
     train(model, data, CONFIG, checkpoint=path, resume=True)
     assert model.training_dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("short_there", "short_here"), [(True, False), (False, True)])
+def test_with_autocast_goes_on_with_it_alone(data, tmp_path, short_there, short_here):
+    def fresh(is_short):
+        return use_autocast(decoder()) if is_short else decoder()
+
+    path = tmp_path / "a.training"
+    train(fresh(short_there), data, CONFIG, checkpoint=path)
+    with pytest.raises(CheckpointError, match=r"training_dtype is .* there, and .* here"):
+        train(fresh(short_here), data, CONFIG, checkpoint=path, resume=True)
 
 
 def test_evaluation_never_uses_short_numbers(device, data):

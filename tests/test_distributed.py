@@ -21,7 +21,7 @@ from llm_course.models.bigram import BigramConfig, BigramLM
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.models.modern_transformer import ModernConfig, ModernTransformer
 from llm_course.optimizers import make_optimizers
-from llm_course.tensor_file import CheckpointError
+from llm_course.tensor_file import CheckpointError, read, write
 from llm_course.training import TrainConfig, train
 
 ROOT = Path(__file__).parent.parent
@@ -186,6 +186,19 @@ def test_processes_that_see_different_files_are_told(monkeypatch, tmp_path):
     monkeypatch.setattr("llm_course.resuming.as_the_first", lambda steps: [0, 10])
     with pytest.raises(CheckpointError, match="a folder that all machines share"):
         train(fresh("bigram"), data(), CONFIG, checkpoint=tmp_path / "a.training", resume=True)
+
+
+def test_dropout_stays_apart_on_cuda_too(monkeypatch, tmp_path):
+    path, done = tmp_path / "a.training", []
+    monkeypatch.setattr("torch.cuda.set_rng_state", lambda state: done.append("as the first"))
+    monkeypatch.setattr("llm_course.resuming.keep_dropout_apart", lambda: done.append("apart"))
+    train(fresh("bigram"), data(), CONFIG, checkpoint=path)
+    header, tensors = read(path, "training")
+    tensors["random.dropout on cuda"] = torch.zeros(16, dtype=torch.uint8)
+    header = {"training": header["training"]}
+    write(path, "training", tensors, header, keep_previous=False)
+    train(fresh("bigram"), data(), CONFIG, checkpoint=path, resume=True)
+    assert done == ["as the first", "apart"]
 
 
 def test_strategies_are_named():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,14 +41,41 @@ def test_a_patience_that_is_none_is_refused(patience):
         KeepBest(torch.nn.Linear(1, 1), patience)
 
 
-def test_a_training_ends_and_its_best_weights_come_back():
+def overfitting():
     generator = torch.Generator().manual_seed(0)
     noise = torch.randint(7, (60,), generator=generator)  # there is nothing to learn but the slice
-    data = Split(noise[:30], split(noise).train[30:])
     torch.manual_seed(0)
-    model = BigramLM(BigramConfig(7, 8, 4))
-    best = KeepBest(model, patience=2)
     config = TrainConfig(steps=300, batch_size=4, learning_rate=0.05, eval_every=5)
+    return BigramLM(BigramConfig(7, 8, 4)), Split(noise[:30], split(noise).train[30:]), config
+
+
+def test_a_training_that_goes_on_beyond_its_best_is_refused(tmp_path):
+    def interrupted(step, history):
+        if step == 40:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "a.training"
+    model, data, config = overfitting()
+    train(model, data, config, callback=interrupted, checkpoint=path)
+    again, *_ = overfitting()
+    best = KeepBest(again)
+    with pytest.raises(ValueError, match=r"the best loss, \d.\d+, was measured before"):
+        train(again, data, config, callback=best, checkpoint=path, resume=True)
+
+
+def test_a_finished_training_has_no_best_weights_to_give_back(tmp_path):
+    model, data, config = overfitting()
+    call = {"config": replace(config, steps=5), "checkpoint": tmp_path / "a.training"}
+    train(model, data, **call)
+    best = KeepBest(model)
+    train(model, data, **call, callback=best, resume=True)
+    with pytest.raises(ValueError, match="no evaluation was seen, .*: train anew"):
+        best.restore()
+
+
+def test_a_training_ends_and_its_best_weights_come_back():
+    model, data, config = overfitting()
+    best = KeepBest(model, patience=2)
     history = train(model, data, config, callback=best)
     assert history.steps[-1] < 300 and len(history.steps) >= 3
     assert history.val_loss[-3] == min(history.val_loss) == best.loss

@@ -111,6 +111,24 @@ def test_an_estimate_takes_windows_from_everywhere():
     assert first_tokens.tolist() == [0, 248, 496, 744, 991]
 
 
+class WithoutFloat64(torch.Tensor):
+    """As on a Mac's GPU: numbers have to be on the CPU before they can be float64."""
+
+    def double(self):
+        raise TypeError("the MPS framework doesn't support float64")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_the_device_needs_no_float64():
+    tokens = torch.arange(30)
+    model = Clairvoyant(30, 8, lambda token, n_seen: 0.5 + token / 10)
+    expected = evaluate(model, tokens)
+    model.register_forward_hook(lambda *call: (call[2][0].as_subclass(WithoutFloat64), None))
+    assert evaluate(model, tokens) == expected
+
+
 def test_windows_longer_than_a_batch_are_no_problem():
     loss = evaluate(
         BigramLM(BigramConfig(3, context_length=9000)), torch.zeros(10_000, dtype=torch.long)

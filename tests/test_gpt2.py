@@ -382,6 +382,26 @@ def test_by_name_it_is_looked_for_at_home_and_never_on_the_network_unasked(
     assert GPT2.from_pretrained("openai-community/gpt2").config.n_embd == 24
 
 
+def test_what_a_half_filled_cache_lacks_is_fetched(away, monkeypatch):
+    monkeypatch.delenv("LLM_COURSE_GPT2", raising=False)
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda name, **_: asked.append(name) or away
+    )
+    config = away / "config.json"
+    config.touch()
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(config))
+    assert find_folder("gpt2", download=True) == away and not asked  # offline
+    monkeypatch.setenv("LLM_COURSE_OFFLINE", "0")
+    for name in ("model.safetensors", "vocab.json", "merges.txt"):
+        find_folder("gpt2", download=True)
+        (away / name).touch()
+    assert asked == ["openai-community/gpt2"] * 3
+    find_folder("gpt2", download=True)
+    find_folder("gpt2")
+    assert len(asked) == 3
+
+
 def test_a_download_that_fails_is_told_in_a_sentence(away, monkeypatch):
     monkeypatch.setenv("LLM_COURSE_OFFLINE", "0")
     monkeypatch.delenv("LLM_COURSE_GPT2", raising=False)

@@ -107,7 +107,7 @@ def test_the_precision_is_that_of_the_start(data, path):
     with pytest.raises(CrashError):
         train(broken, data, config, crash_at(6), checkpoint=path)
     again, _ = small("modern")
-    again.training_dtype = None
+    again.training_dtype = torch.float32
     train(again, data, config, checkpoint=path, resume=True)
     assert again.training_dtype == torch.bfloat16
     assert_same(whole, again)
@@ -131,6 +131,11 @@ def test_nothing_is_continued_or_overwritten_unasked(data, path, capsys):
     with pytest.raises(CheckpointError, match=r"step 12 of 12, validation loss .* resume=True"):
         train(again, data, config, checkpoint=path)
     assert path.read_bytes() == before
+    path.unlink()
+    with pytest.raises(
+        CheckpointError, match=r"a.training.previous is there already: step 9 of 12"
+    ):
+        train(again, data, config, checkpoint=path)
     path.write_text("my diary")
     with pytest.raises(CheckpointError, match="is no checkpoint .* choose another name"):
         train(again, data, config, checkpoint=path)
@@ -141,6 +146,12 @@ def test_with_nothing_to_go_on_with_it_begins_and_says_so(data, path, capsys):
     model, config = small("bigram")
     train(model, data, config, checkpoint=path, resume=True)
     assert "from the beginning" in capsys.readouterr().out
+
+
+def test_going_on_needs_the_name_of_a_file(data):
+    model, config = small("bigram")
+    with pytest.raises(ValueError, match="resume=True needs checkpoint="):
+        train(model, data, config, resume=True)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
@@ -321,6 +332,15 @@ def test_a_loss_that_is_no_number_says_where_and_what_to_try(data, path, monkeyp
         train(model, data, replace(config, decay=False), checkpoint=path)
     again, _ = small("decoder")
     train(again, data, replace(config, decay=False), checkpoint=path, resume=True)  # from step 3 on
+
+
+def test_where_gradients_are_clipped_it_says_so(data):
+    model, config = small("decoder")
+    config = replace(config, learning_rate=1e30, max_grad_norm=0.01)
+    with pytest.raises(
+        DivergedError, match=r"of clipped length 0.01\. .*, or a smaller max_grad_norm"
+    ):
+        train(model, data, config)
 
 
 def test_so_does_one_that_is_noticed_by_an_evaluation(data):
