@@ -151,7 +151,10 @@ IN_SOURCE = {  # not brought about here, but seen by hand: the file, and what it
     "03_single_head_attention.ipynb has a newer version than your copy. To get it, rename yours in "
     "my_notebooks/ and run this again.": (
         "tools/lab.py",
-        {"03_single_head_attention.ipynb": "{original.name}", "my_notebooks/": "{target.name}/"},
+        {
+            "03_single_head_attention.ipynb has": "{original.name} {has}",
+            "my_notebooks/": "{target.name}/",
+        },
     ),
     "there is no folder /media/usb. Plug the stick in, or make the folder first.": (
         "tools/stick.py",
