@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from llm_course.lora import check_merged
 from llm_course.recipes import RECIPES
 from llm_course.tensor_file import CheckpointError, read, write
 from llm_course.tokenizers import BPETokenizer, CharTokenizer
@@ -39,8 +40,9 @@ def save_checkpoint(
 
     The file appears whole or not at all; with `keep_previous`, one that stood there stays beside it. In
     float16 it is half as large, and the weights are rounded to about three digits. Raises CheckpointError
-    when it cannot be written.
+    when it cannot be written, ValueError for a model with LoRA that is not merged.
     """
+    check_merged(model)
     header = {
         "recipe": name,
         "config": json.dumps(asdict(model.config)),

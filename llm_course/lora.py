@@ -67,8 +67,7 @@ def add_lora(
 
     Draws from PyTorch's global generator.
     """
-    if adapters(model):
-        raise ValueError("the model has LoRA already: merge it first (merge_lora)")
+    check_merged(model)
     found = [
         name
         for name, module in model.named_modules()
@@ -85,6 +84,12 @@ def add_lora(
 def adapters(model: nn.Module) -> dict[str, LoRALinear]:
     """Return the layers of a model that have LoRA, by their names."""
     return {name: part for name, part in model.named_modules() if isinstance(part, LoRALinear)}
+
+
+def check_merged(model: nn.Module) -> None:
+    """Raise ValueError where a model has LoRA, for whatever knows plain layers alone."""
+    if adapters(model):
+        raise ValueError("the model has LoRA beside its layers: merge it first (merge_lora)")
 
 
 def merge_lora(model: nn.Module) -> dict[str, LoRALinear]:

@@ -15,6 +15,7 @@ from llm_course.checkpoint import (
     save_checkpoint,
 )
 from llm_course.evaluation import evaluate
+from llm_course.lora import add_lora, merge_lora
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.recipes import RECIPES, build
 from llm_course.tensor_file import CheckpointError, check_place, read, write
@@ -132,6 +133,18 @@ def test_a_model_on_subwords_comes_back_with_them(tmp_path):
     tokens = loaded.tokenizer.encode("the 猫<|endoftext|>")
     assert tokens[-1] == 262 and torch.equal(tokens, tokenizer.encode("the 猫<|endoftext|>"))
     assert torch.equal(loaded.model(tokens[None])[0], model(tokens[None])[0])
+
+
+def test_lora_is_merged_before_it_is_saved(tmp_path):
+    path = tmp_path / "m.safetensors"
+    model, tokenizer = build("decoder", 3), CharTokenizer("abc")
+    add_lora(model, 2, 4.0)
+    with pytest.raises(ValueError, match="merge it first"):
+        save_checkpoint(path, "decoder", model, tokenizer, ABOUT)
+    merge_lora(model)
+    save_checkpoint(path, "decoder", model, tokenizer, ABOUT)
+    tokens = tokenizer.encode("abba")[None]
+    assert torch.equal(load_checkpoint(path).model.eval()(tokens)[0], model.eval()(tokens)[0])
 
 
 def test_a_missing_file_tells_how_to_make_one(tmp_path):

@@ -124,7 +124,9 @@ def test_what_is_wrong_is_named():
     assert n_trainable(model) == sum(p.numel() for p in model.parameters())
     add_lora(model, 2, 4.0, layers=("query_key_value",))
     assert list(adapters(model)) == [f"blocks.{i}.attention.query_key_value" for i in (0, 1)]
-    with pytest.raises(ValueError, match="already"):
+    with pytest.raises(
+        ValueError, match=r"has LoRA beside its layers: merge it first \(merge_lora\)"
+    ):
         add_lora(model, 2, 4.0)
 
 
