@@ -27,9 +27,15 @@ def finetune(
 ) -> list[float]:
     """Train what may learn in a model on examples 0 to n − 1; return the loss of every step.
 
-    The examples come in random order, all of them once before any comes again. `loss_of(chosen)` is the
-    loss of some of them. Dropout draws from PyTorch's global generator, which is seeded here.
+    The examples come in random order, all of them once before any comes again; where there are fewer than
+    `batch_size`, a batch has all of them. `loss_of(chosen)` is the loss of some of them. Dropout draws from
+    PyTorch's global generator, which is seeded here. Muon, micro-batches and `max_grad_norm` are a
+    ValueError.
     """
+    if config.max_grad_norm or config.muon_rate or config.micro_batches > 1:
+        raise ValueError(
+            "this loop knows plain AdamW alone: leave out max_grad_norm, muon_rate and micro_batches"
+        )
     generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)
     (optimizer,) = make_optimizers(model, config.learning_rate, None, config.weight_decay)

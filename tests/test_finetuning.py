@@ -135,6 +135,27 @@ def test_examples_come_all_once_before_any_comes_again_and_the_rate_falls(model)
     assert moved == pytest.approx(sum(config.learning_rate_at(s) for s in range(1, 7)), rel=1e-3)
 
 
+def test_few_examples_are_all_of_a_batch(model):
+    seen = []
+
+    def loss_of(chosen):
+        seen.append(sorted(chosen.tolist()))
+        return model.output.weight.sum()
+
+    finetune(model, 3, loss_of, TrainConfig(steps=2, batch_size=32))
+    assert seen == [[0, 1, 2]] * 2
+
+
+@pytest.mark.parametrize(
+    "setting", [{"max_grad_norm": 1.0}, {"muon_rate": 0.02}, {"micro_batches": 2}]
+)
+def test_what_the_loop_cannot_do_is_refused(model, setting):
+    before = deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=f"plain AdamW alone: leave out .*{next(iter(setting))}"):
+        finetune(model, 3, lambda _: model.output.weight.sum(), TrainConfig(steps=1, **setting))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
 def test_only_the_answer_is_to_be_learned():
     inputs, targets = as_example(TOKENIZER, "ab: ", "cde", context_length=12)
     assert TOKENIZER.decode(inputs[:8]) == "ab: cde\n" and len(inputs) == len(targets) == 12
