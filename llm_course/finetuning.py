@@ -144,7 +144,7 @@ def as_example(
             f"its last target has room for {context_length + 1}: give a shorter answer"
         )
     targets = tokens[1:].clone()
-    targets[: len(prompt) - 1] = IGNORED
+    targets[: max(0, len(prompt) - 1)] = IGNORED
     n_missing = context_length - len(targets)
     return F.pad(tokens[:-1], (0, n_missing)), F.pad(targets, (0, n_missing), value=IGNORED)
 
@@ -159,7 +159,7 @@ def as_examples(
     """Return all lines of the speeches as examples, and the numbers of those who say them.
 
     The prompts name who says the line, or else always the one who is `asked`. Lines that would not fit
-    behind the longest name are left out.
+    behind the longest name are left out; ValueError where none is left.
     """
     longest = context_length + 1 - len(END) - max(len(prompt_for(name)) for name in speakers)
     pairs, owners = [], []
@@ -169,6 +169,10 @@ def as_examples(
                 prompt = prompt_for(asked or speech.speaker)
                 pairs.append(as_example(tokenizer, prompt, line, context_length))
                 owners.append(speakers.index(speech.speaker))
+    if not pairs:
+        raise ValueError(
+            f"no line fits a window of {context_length}: give shorter lines, or a longer window"
+        )
     inputs, targets = (torch.stack(part) for part in zip(*pairs, strict=True))
     return inputs, targets, torch.tensor(owners)
 

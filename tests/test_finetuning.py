@@ -168,6 +168,24 @@ def test_only_the_answer_is_to_be_learned():
         as_example(TOKENIZER, "ab: ", "c" * 8, context_length=12)
 
 
+def test_without_a_prompt_all_that_follows_is_to_be_learned():
+    _, targets = as_example(TOKENIZER, "", "cde", context_length=6)
+    assert TOKENIZER.decode(targets[targets != IGNORED]) == "de" + END
+
+
+@pytest.mark.parametrize("speeches", [[], [Speech("a", "b" * 99, 0)]])
+def test_no_line_that_fits_is_named(speeches):
+    with pytest.raises(ValueError, match="no line fits a window of 16"):
+        as_examples(speeches, ["a"], TOKENIZER, 16)
+
+
+@pytest.mark.parametrize("n_texts", [1, 2])
+def test_equal_texts_have_no_spread_to_scale_by(model, n_texts):
+    texts, labels = Windows(["ab" * 10] * n_texts, TOKENIZER, 16), torch.arange(n_texts)
+    with pytest.raises(ValueError, match="give more, different texts"):
+        fit_head(DecoderClassifier(model, 2), texts, labels, TrainConfig(steps=2))
+
+
 def test_lines_become_examples_of_whoever_says_them_or_is_asked():
     speeches = [Speech("a", "bbb\ncc", 0), Speech("bb", "c" * 99 + "\nd\n", 0)]
     inputs, targets, owners = as_examples(speeches, ["a", "bb"], TOKENIZER, 16)
