@@ -76,7 +76,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         if not isinstance(about, dict) or not isinstance(about.get("corpus"), str):
             raise ValueError("its header does not say what the model was trained on")
         return Checkpoint(model, tokenizer, about)
-    except (OSError, LookupError, TypeError, ValueError, RuntimeError, RecursionError) as error:
+    except (
+        *(ArithmeticError, AttributeError, LookupError, OSError, RecursionError, RuntimeError),
+        *(TypeError, ValueError),
+    ) as error:
         reason = str(error).splitlines()[0]
         if isinstance(error, KeyError):
             reason = f"its header has no valid {reason}"

@@ -105,6 +105,7 @@ def test_damaged_files_are_named(saved):
         lambda: _rewrite(path, merges='[["61", "xy"]]', special="[]"),
         lambda: _rewrite(path, merges='[["6161", "61"]]', special="[]"),
         lambda: _rewrite(path, merges="[]", special='["a"]'),
+        lambda: _rewrite(path, merges="[]", special="[5]"),
         lambda: _rewrite(path, about="no JSON"),
         lambda: _rewrite(path, about="[]"),
         lambda: _rewrite(path, about="{}"),
@@ -234,4 +235,8 @@ def test_buffers_beside_the_weights_are_bounded(tmp_path):
     header["config"] = json.dumps({"vocab_size": 3, "context_length": 10**8})
     write(path, "model", weights, header, keep_previous=False)
     with pytest.raises(CheckpointError, match=r"ask for 11.9 GB beside its weights"):
+        load_checkpoint(path)
+    header["config"] = json.dumps({"vocab_size": 3, "context_length": 2**64})
+    write(path, "model", weights, header, keep_previous=False)
+    with pytest.raises(CheckpointError, match="is not a model of this course"):
         load_checkpoint(path)
