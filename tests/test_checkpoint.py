@@ -1,4 +1,5 @@
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -105,7 +106,6 @@ def test_damaged_files_are_named(saved):
         lambda: _rewrite(path, merges='[["61", "xy"]]', special="[]"),
         lambda: _rewrite(path, merges='[["6161", "61"]]', special="[]"),
         lambda: _rewrite(path, merges="[]", special='["a"]'),
-        lambda: _rewrite(path, merges="[]", special="[5]"),
         lambda: _rewrite(path, about="no JSON"),
         lambda: _rewrite(path, about="[]"),
         lambda: _rewrite(path, about="{}"),
@@ -121,6 +121,15 @@ def test_damaged_files_are_named(saved):
             load_checkpoint(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_special_token_that_is_no_text_is_named(saved, monkeypatch):
+    unchecked = inspect.unwrap(BPETokenizer.__init__)  # types are checked in tests alone
+    monkeypatch.setattr(BPETokenizer, "__init__", unchecked)
+    path, *_ = saved
+    _rewrite(path, merges="[]", special="[5]")
+    with pytest.raises(CheckpointError, match="is not a model of this course"):
+        load_checkpoint(path)
 
 
 def test_a_model_on_subwords_comes_back_with_them(tmp_path):
