@@ -166,11 +166,14 @@ def generate_text(
 def next_chances(
     model: nn.Module, tokenizer: Tokenizer, text: str, top: int
 ) -> tuple[Float[Tensor, " top"], str]:
-    """Return the chances of the `top` likeliest characters after `text`, and these characters."""
+    """Return the chances of the `top` likeliest characters after `text`, and these characters.
+
+    Of a smaller vocabulary, all.
+    """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     with evaluating(model):
         logits = next_logits(model, [tokenizer.encode(text).to(device)])
-    chances, tokens = logits[0].softmax(dim=-1).topk(top)
+    chances, tokens = logits[0].softmax(dim=-1).topk(min(top, logits.shape[-1]))
     return chances, tokenizer.decode(tokens)
 
 

@@ -1,5 +1,6 @@
 """The loop for examples, windows of texts, a head on a decoder, and answers that alone are learned."""
 
+import inspect
 from copy import deepcopy
 
 import pytest
@@ -74,6 +75,12 @@ def test_the_head_sees_what_the_decoder_knew_at_the_end(model, pooling):
     classifier.standardise(features)
     scaled = (features - features.mean(dim=0)) / features.std(dim=0)
     torch.testing.assert_close(classifier(windows, text_of), classifier.head(scaled))
+
+
+def test_another_pooling_is_named(model):
+    unchecked = inspect.unwrap(DecoderClassifier.__init__)  # types are checked in tests alone
+    with pytest.raises(ValueError, match="must be 'mean' or 'last', and is 'maximum'"):
+        unchecked(DecoderClassifier.__new__(DecoderClassifier), model, 3, "maximum")
 
 
 def test_one_text_alone_gets_what_it_gets_among_others(model):

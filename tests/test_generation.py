@@ -87,6 +87,7 @@ def test_next_chances_are_the_likeliest_first(model):
     torch.testing.assert_close(chances, expected[tokenizer.encode(characters)])
     assert chances.tolist() == sorted(chances.tolist(), reverse=True)
     assert next_chances(model, tokenizer, "ab", top=2)[1] == characters[:2]
+    assert next_chances(model, tokenizer, "ab", top=50)[1] == characters
 
 
 @pytest.mark.parametrize("mode", [True, False])

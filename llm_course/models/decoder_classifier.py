@@ -22,6 +22,8 @@ class DecoderClassifier(nn.Module):
         self, decoder: DecoderTransformer, n_classes: int, pooling: Literal["mean", "last"] = "mean"
     ) -> None:
         super().__init__()
+        if pooling not in ("mean", "last"):
+            raise ValueError(f"pooling must be 'mean' or 'last', and is {pooling!r}")
         self.decoder = decoder
         self.pooling = pooling
         n_embd = decoder.config.n_embd
