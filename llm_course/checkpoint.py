@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from llm_course.lora import check_merged
 from llm_course.recipes import RECIPES
 from llm_course.tensor_file import CheckpointError, read, write
 from llm_course.tokenizers import BPETokenizer, CharTokenizer
@@ -39,8 +40,9 @@ def save_checkpoint(
 
     The file appears whole or not at all; with `keep_previous`, one that stood there stays beside it. In
     float16 it is half as large, and the weights are rounded to about three digits. Raises CheckpointError
-    when it cannot be written.
+    when it cannot be written, ValueError for a model with LoRA that is not merged.
     """
+    check_merged(model)
     header = {
         "recipe": name,
         "config": json.dumps(asdict(model.config)),
@@ -74,7 +76,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         if not isinstance(about, dict) or not isinstance(about.get("corpus"), str):
             raise ValueError("its header does not say what the model was trained on")
         return Checkpoint(model, tokenizer, about)
-    except (OSError, LookupError, TypeError, ValueError, RuntimeError, RecursionError) as error:
+    except (
+        *(ArithmeticError, AttributeError, LookupError, OSError, RecursionError, RuntimeError),
+        *(TypeError, ValueError),
+    ) as error:
         reason = str(error).splitlines()[0]
         if isinstance(error, KeyError):
             reason = f"its header has no valid {reason}"

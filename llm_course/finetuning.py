@@ -27,9 +27,15 @@ def finetune(
 ) -> list[float]:
     """Train what may learn in a model on examples 0 to n − 1; return the loss of every step.
 
-    The examples come in random order, all of them once before any comes again. `loss_of(chosen)` is the
-    loss of some of them. Dropout draws from PyTorch's global generator, which is seeded here.
+    The examples come in random order, all of them once before any comes again; where there are fewer than
+    `batch_size`, a batch has all of them. `loss_of(chosen)` is the loss of some of them. Dropout draws from
+    PyTorch's global generator, which is seeded here. Muon, micro-batches and `max_grad_norm` are a
+    ValueError.
     """
+    if config.max_grad_norm or config.muon_rate or config.micro_batches > 1:
+        raise ValueError(
+            "this loop knows plain AdamW alone: leave out max_grad_norm, muon_rate and micro_batches"
+        )
     generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)
     (optimizer,) = make_optimizers(model, config.learning_rate, None, config.weight_decay)
@@ -138,7 +144,7 @@ def as_example(
             f"its last target has room for {context_length + 1}: give a shorter answer"
         )
     targets = tokens[1:].clone()
-    targets[: len(prompt) - 1] = IGNORED
+    targets[: max(0, len(prompt) - 1)] = IGNORED
     n_missing = context_length - len(targets)
     return F.pad(tokens[:-1], (0, n_missing)), F.pad(targets, (0, n_missing), value=IGNORED)
 
@@ -153,7 +159,7 @@ def as_examples(
     """Return all lines of the speeches as examples, and the numbers of those who say them.
 
     The prompts name who says the line, or else always the one who is `asked`. Lines that would not fit
-    behind the longest name are left out.
+    behind the longest name are left out; ValueError where none is left.
     """
     longest = context_length + 1 - len(END) - max(len(prompt_for(name)) for name in speakers)
     pairs, owners = [], []
@@ -163,6 +169,10 @@ def as_examples(
                 prompt = prompt_for(asked or speech.speaker)
                 pairs.append(as_example(tokenizer, prompt, line, context_length))
                 owners.append(speakers.index(speech.speaker))
+    if not pairs:
+        raise ValueError(
+            f"no line fits a window of {context_length}: give shorter lines, or a longer window"
+        )
     inputs, targets = (torch.stack(part) for part in zip(*pairs, strict=True))
     return inputs, targets, torch.tensor(owners)
 

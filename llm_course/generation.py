@@ -130,17 +130,19 @@ def stream_texts(
     generator = torch.Generator(device).manual_seed(seed)
     encoded = [tokenizer.encode(prompt).to(device) for prompt in prompts]
     drawn = stream(model, encoded, n_tokens, generator=generator, sampling=sampling, cached=cached)
-    unwritten: list[list[int]] = [[] for _ in prompts]
+    numbers: list[list[int]] = [[] for _ in prompts]  # since a whole character was the last
+    n_written = [0 for _ in prompts]  # of the characters of these numbers
     for n, tokens in enumerate(drawn, start=1):
         written = []
-        for numbers, token in zip(unwritten, tokens.tolist(), strict=True):
-            numbers.append(token)
-            piece = tokenizer.decode(numbers)
-            if piece.endswith("\ufffd") and len(numbers) < 4 and n < n_tokens:
-                piece = ""  # the beginning of a character, perhaps
+        for row, token in enumerate(tokens.tolist()):
+            numbers[row].append(token)
+            text, start = tokenizer.decode(numbers[row]), n_written[row]
+            if text.endswith("\ufffd") and n < n_tokens:
+                text = text[:-1]  # the last may be the beginning of a character
+                n_written[row] = len(text)
             else:
-                numbers.clear()
-            written.append(piece)
+                numbers[row], n_written[row] = [], 0
+            written.append(text[start:])
         yield written
 
 
@@ -164,11 +166,14 @@ def generate_text(
 def next_chances(
     model: nn.Module, tokenizer: Tokenizer, text: str, top: int
 ) -> tuple[Float[Tensor, " top"], str]:
-    """Return the chances of the `top` likeliest characters after `text`, and these characters."""
+    """Return the chances of the `top` likeliest characters after `text`, and these characters.
+
+    Of a smaller vocabulary, all.
+    """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     with evaluating(model):
         logits = next_logits(model, [tokenizer.encode(text).to(device)])
-    chances, tokens = logits[0].softmax(dim=-1).topk(top)
+    chances, tokens = logits[0].softmax(dim=-1).topk(min(top, logits.shape[-1]))
     return chances, tokenizer.decode(tokens)
 
 

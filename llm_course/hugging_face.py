@@ -10,6 +10,7 @@ from torch import nn
 
 from llm_course.gpt2_files import ALLOWED, HEAD, PREFIX, SIZES, is_transposed, name_in_files
 from llm_course.kv_cache import can_cache
+from llm_course.lora import check_merged
 from llm_course.model_folder import CONFIG, OURS, WEIGHTS, find_folder, write_folder
 from llm_course.models.decoder_transformer import DecoderTransformer
 from llm_course.models.gpt2 import GPT2
@@ -48,6 +49,7 @@ def export(model: nn.Module, tokenizer: Tokenizer, folder: str | Path) -> None:
             f"{type(model).__name__} cannot be written in GPT-2's layout: "
             "DecoderTransformer and GPT2 can, with the parts that they are built of"
         )
+    check_merged(model)
     if tokenizer.vocab_size != model.config.vocab_size:
         raise ValueError(
             f"a tokenizer of {tokenizer.vocab_size} tokens is not that of a model of "

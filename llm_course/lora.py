@@ -4,6 +4,7 @@ Hu and others, "LoRA: Low-Rank Adaptation of Large Language Models" (2021), sect
 """
 
 import math
+from copy import deepcopy
 
 import torch
 from jaxtyping import Float
@@ -50,11 +51,7 @@ class LoRALinear(nn.Module):
 
     def merged(self) -> nn.Linear:
         """Return the plain layer that does the same, with weights of its own."""
-        layer = nn.utils.skip_init(
-            nn.Linear, *self.linear.weight.shape[::-1], bias=self.bias is not None
-        )
-        layer.load_state_dict(self.linear.state_dict())
-        layer = layer.to(self.linear.weight)
+        layer = deepcopy(self.linear).requires_grad_()
         with torch.no_grad():
             layer.weight.copy_(self.weight)
         return layer
@@ -65,26 +62,38 @@ def add_lora(
 ) -> dict[str, LoRALinear]:
     """Freeze a model, and put LoRA beside these layers of its blocks; return them by their names.
 
-    Draws from PyTorch's global generator.
+    Draws from PyTorch's global generator. ValueError for other names and what cannot be.
     """
-    if adapters(model):
-        raise ValueError("the model has LoRA already: merge it first (merge_lora)")
+    check_merged(model)
+    if getattr(model, "training_dtype", None) is not None:
+        raise ValueError(
+            "LoRA computes in the precision of the weights: set the model's training_dtype to None first"
+        )
     found = [
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and "blocks." in name and name.split(".")[-1] in layers
     ]
-    if not found:
-        raise ValueError(f"{type(model).__name__} has no layers {', '.join(layers)} in its blocks")
+    known = {name.split(".")[-1] for name in found}
+    missing = [layer for layer in layers if layer not in known]
+    if missing or not found:
+        raise ValueError(f"{type(model).__name__} has no layers {', '.join(missing)} in its blocks")
+    made = {name: LoRALinear(model.get_submodule(name), rank, alpha) for name in found}
     model.requires_grad_(False)
-    for name in found:
-        model.set_submodule(name, LoRALinear(model.get_submodule(name), rank, alpha))
+    for name, adapter in made.items():
+        model.set_submodule(name, adapter)
     return adapters(model)
 
 
 def adapters(model: nn.Module) -> dict[str, LoRALinear]:
     """Return the layers of a model that have LoRA, by their names."""
     return {name: part for name, part in model.named_modules() if isinstance(part, LoRALinear)}
+
+
+def check_merged(model: nn.Module) -> None:
+    """Raise ValueError where a model has LoRA, for whatever knows plain layers alone."""
+    if adapters(model):
+        raise ValueError("the model has LoRA beside its layers: merge it first (merge_lora)")
 
 
 def merge_lora(model: nn.Module) -> dict[str, LoRALinear]:

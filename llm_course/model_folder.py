@@ -90,8 +90,8 @@ def distrusted(folder: Path) -> Iterator[None]:
     try:
         yield
     except (
-        *(ArithmeticError, LookupError, OSError, RecursionError, RuntimeError, TypeError),
-        *(ValueError, SafetensorError),
+        *(ArithmeticError, AttributeError, LookupError, OSError, RecursionError, RuntimeError),
+        *(TypeError, ValueError, SafetensorError),
     ) as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise CheckpointError(

@@ -182,8 +182,14 @@ class BPETokenizer:
                 raise ValueError("it is no byte-level BPE without a space put before")
             if whole.get("normalizer") is not None or not level.get("use_regex", True):
                 raise ValueError("it changes or cuts the text in another way")
+            after = whole.get("post_processor") or level
+            if after["type"] != "ByteLevel" and after.get("special_tokens") != {}:
+                raise ValueError("it adds tokens to each text")
             pairs = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
             added = sorted(whole.get("added_tokens", []), key=lambda token: token["id"])
+            others = ("single_word", "lstrip", "rstrip")
+            if any(token.get(name) for token in added for name in others):
+                raise ValueError("its added tokens look at what is beside them")
             vocab = {**model["vocab"], **{token["content"]: token["id"] for token in added}}
             return cls._checked(pairs, vocab, [token["content"] for token in added])
 

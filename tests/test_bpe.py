@@ -119,6 +119,39 @@ def test_files_go_both_ways(pair, tmp_path):
     assert again.merges == ours.merges and again.vocab_size == 600
 
 
+ADDED = {
+    "id": 600,
+    "content": "<end>",
+    "special": True,
+    **dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False),
+}
+ALONE = {"Sequence": {"id": "A", "type_id": 0}}
+MARKED = {
+    "type": "TemplateProcessing",
+    "single": [ALONE, {"SpecialToken": {"id": "<end>", "type_id": 0}}],
+    "pair": [ALONE],
+    "special_tokens": {"<end>": {"id": "<end>", "ids": [600], "tokens": ["<end>"]}},
+}
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False},  # GPT-2's
+        MARKED | {"single": [ALONE], "special_tokens": {}},  # as transformers writes it
+    ],
+)
+def test_what_adds_nothing_is_passed_over(pair, tmp_path, processor):
+    pair[0].save(tmp_path / "a.json")
+    whole = json.loads((tmp_path / "a.json").read_text())
+    whole |= {"post_processor": processor, "added_tokens": [ADDED | {"normalized": True}]}
+    whole["model"]["vocab"]["<end>"] = 600
+    (tmp_path / "a.json").write_text(json.dumps(whole))
+    text = "nut <end> une"
+    other = TheirTokenizer.from_file(str(tmp_path / "a.json"))
+    assert BPETokenizer.load(tmp_path / "a.json").encode(text).tolist() == other.encode(text).ids
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -130,6 +163,10 @@ def test_files_go_both_ways(pair, tmp_path):
         (lambda whole: whole["model"]["merges"].append(["€", "a"]), "€"),
         (lambda whole: whole["model"]["vocab"].update(a=3), "not what its merges make"),
         (lambda whole: whole["model"].update(merges=7), "not iterable"),
+        (lambda whole: whole.update(added_tokens=[ADDED | {"lstrip": True}]), "beside them"),
+        (lambda whole: whole.update(added_tokens=[ADDED | {"rstrip": True}]), "beside them"),
+        (lambda whole: whole.update(added_tokens=[ADDED | {"single_word": True}]), "beside them"),
+        (lambda whole: whole.update(post_processor=MARKED), "adds tokens"),
     ],
 )
 def test_other_files_are_refused(pair, tmp_path, change, complaint):

@@ -1,4 +1,5 @@
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from llm_course.checkpoint import (
     save_checkpoint,
 )
 from llm_course.evaluation import evaluate
+from llm_course.lora import add_lora, merge_lora
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.recipes import RECIPES, build
 from llm_course.tensor_file import CheckpointError, check_place, read, write
@@ -121,6 +123,15 @@ def test_damaged_files_are_named(saved):
         assert "\n" not in str(caught.value)
 
 
+def test_a_special_token_that_is_no_text_is_named(saved, monkeypatch):
+    unchecked = inspect.unwrap(BPETokenizer.__init__)  # types are checked in tests alone
+    monkeypatch.setattr(BPETokenizer, "__init__", unchecked)
+    path, *_ = saved
+    _rewrite(path, merges="[]", special="[5]")
+    with pytest.raises(CheckpointError, match="is not a model of this course"):
+        load_checkpoint(path)
+
+
 def test_a_model_on_subwords_comes_back_with_them(tmp_path):
     merges = BPETokenizer.train("the cat and the hat and thé 猫 " * 3, 262).merges
     tokenizer = BPETokenizer(merges, ["<|endoftext|>"])
@@ -132,6 +143,18 @@ def test_a_model_on_subwords_comes_back_with_them(tmp_path):
     tokens = loaded.tokenizer.encode("the 猫<|endoftext|>")
     assert tokens[-1] == 262 and torch.equal(tokens, tokenizer.encode("the 猫<|endoftext|>"))
     assert torch.equal(loaded.model(tokens[None])[0], model(tokens[None])[0])
+
+
+def test_lora_is_merged_before_it_is_saved(tmp_path):
+    path = tmp_path / "m.safetensors"
+    model, tokenizer = build("decoder", 3), CharTokenizer("abc")
+    add_lora(model, 2, 4.0)
+    with pytest.raises(ValueError, match="merge it first"):
+        save_checkpoint(path, "decoder", model, tokenizer, ABOUT)
+    merge_lora(model)
+    save_checkpoint(path, "decoder", model, tokenizer, ABOUT)
+    tokens = tokenizer.encode("abba")[None]
+    assert torch.equal(load_checkpoint(path).model.eval()(tokens)[0], model.eval()(tokens)[0])
 
 
 def test_a_missing_file_tells_how_to_make_one(tmp_path):
@@ -221,4 +244,8 @@ def test_buffers_beside_the_weights_are_bounded(tmp_path):
     header["config"] = json.dumps({"vocab_size": 3, "context_length": 10**8})
     write(path, "model", weights, header, keep_previous=False)
     with pytest.raises(CheckpointError, match=r"ask for 11.9 GB beside its weights"):
+        load_checkpoint(path)
+    header["config"] = json.dumps({"vocab_size": 3, "context_length": 2**64})
+    write(path, "model", weights, header, keep_previous=False)
+    with pytest.raises(CheckpointError, match="is not a model of this course"):
         load_checkpoint(path)

@@ -1,5 +1,6 @@
 """The loop for examples, windows of texts, a head on a decoder, and answers that alone are learned."""
 
+import inspect
 from copy import deepcopy
 
 import pytest
@@ -76,6 +77,12 @@ def test_the_head_sees_what_the_decoder_knew_at_the_end(model, pooling):
     torch.testing.assert_close(classifier(windows, text_of), classifier.head(scaled))
 
 
+def test_another_pooling_is_named(model):
+    unchecked = inspect.unwrap(DecoderClassifier.__init__)  # types are checked in tests alone
+    with pytest.raises(ValueError, match="must be 'mean' or 'last', and is 'maximum'"):
+        unchecked(DecoderClassifier.__new__(DecoderClassifier), model, 3, "maximum")
+
+
 def test_one_text_alone_gets_what_it_gets_among_others(model):
     classifier = DecoderClassifier(model, 3)
     torch.nn.init.normal_(classifier.head.weight)
@@ -135,6 +142,27 @@ def test_examples_come_all_once_before_any_comes_again_and_the_rate_falls(model)
     assert moved == pytest.approx(sum(config.learning_rate_at(s) for s in range(1, 7)), rel=1e-3)
 
 
+def test_few_examples_are_all_of_a_batch(model):
+    seen = []
+
+    def loss_of(chosen):
+        seen.append(sorted(chosen.tolist()))
+        return model.output.weight.sum()
+
+    finetune(model, 3, loss_of, TrainConfig(steps=2, batch_size=32))
+    assert seen == [[0, 1, 2]] * 2
+
+
+@pytest.mark.parametrize(
+    "setting", [{"max_grad_norm": 1.0}, {"muon_rate": 0.02}, {"micro_batches": 2}]
+)
+def test_what_the_loop_cannot_do_is_refused(model, setting):
+    before = deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=f"plain AdamW alone: leave out .*{next(iter(setting))}"):
+        finetune(model, 3, lambda _: model.output.weight.sum(), TrainConfig(steps=1, **setting))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
 def test_only_the_answer_is_to_be_learned():
     inputs, targets = as_example(TOKENIZER, "ab: ", "cde", context_length=12)
     assert TOKENIZER.decode(inputs[:8]) == "ab: cde\n" and len(inputs) == len(targets) == 12
@@ -145,6 +173,24 @@ def test_only_the_answer_is_to_be_learned():
     assert len(full) == 12
     with pytest.raises(ValueError, match="are 14 tokens, and a window of 12"):
         as_example(TOKENIZER, "ab: ", "c" * 8, context_length=12)
+
+
+def test_without_a_prompt_all_that_follows_is_to_be_learned():
+    _, targets = as_example(TOKENIZER, "", "cde", context_length=6)
+    assert TOKENIZER.decode(targets[targets != IGNORED]) == "de" + END
+
+
+@pytest.mark.parametrize("speeches", [[], [Speech("a", "b" * 99, 0)]])
+def test_no_line_that_fits_is_named(speeches):
+    with pytest.raises(ValueError, match="no line fits a window of 16"):
+        as_examples(speeches, ["a"], TOKENIZER, 16)
+
+
+@pytest.mark.parametrize("n_texts", [1, 2])
+def test_equal_texts_have_no_spread_to_scale_by(model, n_texts):
+    texts, labels = Windows(["ab" * 10] * n_texts, TOKENIZER, 16), torch.arange(n_texts)
+    with pytest.raises(ValueError, match="give more, different texts"):
+        fit_head(DecoderClassifier(model, 2), texts, labels, TrainConfig(steps=2))
 
 
 def test_lines_become_examples_of_whoever_says_them_or_is_asked():

@@ -87,6 +87,7 @@ def test_next_chances_are_the_likeliest_first(model):
     torch.testing.assert_close(chances, expected[tokenizer.encode(characters)])
     assert chances.tolist() == sorted(chances.tolist(), reverse=True)
     assert next_chances(model, tokenizer, "ab", top=2)[1] == characters[:2]
+    assert next_chances(model, tokenizer, "ab", top=50)[1] == characters
 
 
 @pytest.mark.parametrize("mode", [True, False])
@@ -140,22 +141,46 @@ def test_between_two_draws_the_model_is_as_it_was(model, generator):
         assert model.training and torch.is_grad_enabled()
 
 
+class Writes(nn.Module):
+    """Sure to write these tokens behind a prompt of one."""
+
+    def __init__(self, tokens, vocab_size):
+        super().__init__()
+        self.tokens, self.config = tokens, BigramConfig(vocab_size, 99)
+
+    def forward(self, read, targets=None):
+        logits = torch.full((*read.shape, self.config.vocab_size), -1e9)
+        place = read.shape[1] - 1
+        logits[0, place, self.tokens[place % len(self.tokens)]] = 0
+        return logits, None
+
+
+def written_with(tokenizer, tokens, n_tokens):
+    model = Writes(tokens, tokenizer.vocab_size)
+    return [piece for (piece,) in stream_texts(model, tokenizer, [" "], n_tokens)]
+
+
 def test_a_character_of_several_tokens_is_written_whole():
     """The bytes of a character come one by one, and show when the last of them is there."""
     tokenizer = BPETokenizer([])
-    text = "aé漢b"
-    tokens = tokenizer.encode(text)
+    tokens = tokenizer.encode("aé漢b")
+    assert written_with(tokenizer, tokens, len(tokens)) == ["a", "", "é", "", "", "漢", "b"]
+    assert written_with(tokenizer, tokens, 2) == ["a", "\ufffd"]  # it ends within a character
 
-    class Writes(nn.Module):
-        config = BigramConfig(256, 64)
 
-        def forward(self, read, targets=None):
-            logits = torch.full((*read.shape, 256), -1e9)
-            place = read.shape[1] - 1
-            logits[0, place, tokens[place % len(tokens)]] = 0
-            return logits, None
+def test_tokens_may_begin_and_end_within_characters():
+    """Merges know no borders of characters: what is whole is written, the rest waits for its end."""
+    text = "この文は試すために書いた。字の途中で切れる語があるので、字が揃うまで待たなければならない。"
+    tokenizer = BPETokenizer.train(text, 290)
+    tokens = tokenizer.encode(" " + text)[1:]
+    pieces = written_with(tokenizer, tokens, len(tokens))
+    assert "".join(pieces) == text
+    assert all(
+        any(some) for some in zip(pieces, pieces[1:], pieces[2:], strict=False)
+    )  # it never waits long
 
-    pieces = [piece for (piece,) in stream_texts(Writes(), tokenizer, [" "], len(tokens))]
-    assert pieces == ["a", "", "é", "", "", "漢", "b"]
-    cut = [piece for (piece,) in stream_texts(Writes(), tokenizer, [" "], 2)]
-    assert cut == ["a", "\ufffd"]  # it ends within a character
+
+def test_bytes_that_are_no_characters_are_written_one_later():
+    tokenizer = BPETokenizer([])
+    tokens = [tokenizer.tokens.index(bytes([byte])) for byte in b"\xff\xff\x80\xe5\xffa\xff"]
+    assert written_with(tokenizer, tokens, 7) == ["", *["\ufffd"] * 4, "\ufffda", "\ufffd"]

@@ -347,6 +347,9 @@ def test_no_pickle_is_read_and_no_file_elsewhere(folder):
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
         with pytest.raises(CheckpointError, match="which is no file beside it"):
             GPT2.from_pretrained(folder)
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": []}')
+    with pytest.raises(CheckpointError, match="copy holds no model that this course reads"):
+        GPT2.from_pretrained(folder)
 
 
 def test_by_name_it_is_looked_for_at_home_and_never_on_the_network_unasked(

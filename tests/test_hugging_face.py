@@ -17,6 +17,7 @@ from llm_course.__main__ import main
 from llm_course.byte_pairs import PIECE
 from llm_course.checkpoint import load_pretrained, save_checkpoint
 from llm_course.hugging_face import export, load_tokenizer
+from llm_course.lora import add_lora, merge_lora
 from llm_course.models.bigram import BigramConfig, BigramLM
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
 from llm_course.models.gpt2 import GPT2, GPT2Config
@@ -265,6 +266,10 @@ def test_other_models_and_tokenizers_are_refused(tmp_path):
         export(BigramLM(BigramConfig(4)), characters, tmp_path / "out")
     with pytest.raises(ValueError, match="a tokenizer of 2 tokens is not that of a model of 4"):
         export(model, CharTokenizer("ab"), tmp_path / "out")
+    add_lora(model, 1, 1.0)
+    with pytest.raises(ValueError, match="merge it first"):
+        export(model, characters, tmp_path / "out")
+    merge_lora(model)
 
     class Louder(MultiHeadAttention):
         pass

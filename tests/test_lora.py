@@ -11,6 +11,7 @@ from llm_course.data import Split
 from llm_course.generation import generate
 from llm_course.lora import LoRALinear, adapters, add_lora, merge_lora, n_trainable, unmerge_lora
 from llm_course.models.decoder_transformer import DecoderConfig, DecoderTransformer
+from llm_course.models.modern_transformer import ModernConfig, ModernTransformer
 from llm_course.training import TrainConfig, train
 
 SMALL = DecoderConfig(11, context_length=8, n_embd=12, n_head=3, n_layer=2)
@@ -120,12 +121,34 @@ def test_what_is_wrong_is_named():
             LoRALinear(linear, 2, alpha)
     model = small()
     with pytest.raises(ValueError, match="no layers gate in its blocks"):
-        add_lora(model, 2, 4.0, layers=("gate",))
+        add_lora(model, 2, 4.0, layers=("output", "gate"))
+    with pytest.raises(ValueError, match="has no layers"):
+        add_lora(model, 2, 4.0, layers=())
+    with pytest.raises(ValueError, match="rank must be a whole number from 1 to 12"):
+        add_lora(model, 13, 4.0)
     assert n_trainable(model) == sum(p.numel() for p in model.parameters())
     add_lora(model, 2, 4.0, layers=("query_key_value",))
     assert list(adapters(model)) == [f"blocks.{i}.attention.query_key_value" for i in (0, 1)]
-    with pytest.raises(ValueError, match="already"):
+    with pytest.raises(
+        ValueError, match=r"has LoRA beside its layers: merge it first \(merge_lora\)"
+    ):
         add_lora(model, 2, 4.0)
+
+
+def test_the_modern_transformer_computes_in_its_own_precision_again_once_it_is_merged():
+    torch.manual_seed(0)
+    model = ModernTransformer(ModernConfig(11, context_length=8, n_embd=12, n_head=3, n_layer=1))
+    tokens = torch.arange(8).view(1, 8)
+    model.training_dtype = torch.bfloat16
+    with pytest.raises(ValueError, match="set the model's training_dtype to None first"):
+        add_lora(model, 2, 4.0)
+    model.training_dtype = None
+    add_lora(model, 2, 4.0)
+    model(tokens, tokens)[1].backward()
+    merge_lora(model)
+    model.training_dtype = torch.bfloat16
+    model(tokens, tokens)[1].backward()
+    assert all(parameter.requires_grad for parameter in model.blocks.parameters())
 
 
 def test_a_copy_is_a_model_of_its_own():

@@ -22,6 +22,8 @@ class DecoderClassifier(nn.Module):
         self, decoder: DecoderTransformer, n_classes: int, pooling: Literal["mean", "last"] = "mean"
     ) -> None:
         super().__init__()
+        if pooling not in ("mean", "last"):
+            raise ValueError(f"pooling must be 'mean' or 'last', and is {pooling!r}")
         self.decoder = decoder
         self.pooling = pooling
         n_embd = decoder.config.n_embd
@@ -49,6 +51,10 @@ class DecoderClassifier(nn.Module):
 
     def standardise(self, features: Float[Tensor, "B C"]) -> None:
         """Shift and scale from now on so that these features get mean 0 and standard deviation 1."""
+        if (features == features[0]).all(dim=0).any():
+            raise ValueError(
+                "a feature that is the same in all texts cannot be scaled: give more, different texts"
+            )
         self.shift.copy_(features.mean(dim=0))
         self.scale.copy_(features.std(dim=0))
 
