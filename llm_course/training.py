@@ -19,7 +19,6 @@ from llm_course.train_config import History, TrainConfig
 
 __all__ = ["DivergedError", "History", "TrainConfig", "train"]
 
-
 Callback = Callable[[int, History], bool | None]
 
 
