@@ -33,7 +33,8 @@ tokens = torch.randint(11, (3000,), generator=torch.Generator().manual_seed(1))
 config = TrainConfig(steps=150, batch_size=8, eval_every=1, eval_windows=1, decay=True)
 checkpoint = sys.argv[1] if len(sys.argv) > 1 else None
 print("begins", flush=True)
-train(model, Split(tokens[:2000], tokens[2000:]), config, checkpoint=checkpoint, resume=True)
+data = Split(tokens[:2000], tokens[2000:])
+train(model, data, config, checkpoint=checkpoint, resume=checkpoint is not None)
 digest = hashlib.sha256()
 for value in model.state_dict().values():
     digest.update(value.numpy().tobytes())
@@ -65,13 +66,14 @@ def uninterrupted():
     process = start(["-c", TRAINING])
     assert process.stdout.readline() == "begins\n"
     began = time.perf_counter()
-    return ended(process.communicate(timeout=120)[0]), time.perf_counter() - began
+    output = process.communicate(timeout=120)[0]
+    assert ended(output), output
+    return ended(output), time.perf_counter() - began
 
 
 @pytest.mark.parametrize("worker", range(WORKERS))
 def test_kills_lose_nothing(worker, tmp_path, uninterrupted):
     digest_wanted, seconds = uninterrupted
-    assert digest_wanted
     luck = random.Random(worker)
     kills = lives = steps_kept = 0
     path = tmp_path / "a.training"
