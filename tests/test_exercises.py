@@ -176,6 +176,44 @@ def test_lists_that_are_none_get_a_next_step(turned, said):
     assert not result.passed and re.search(said, result.feedback), result.feedback
 
 
+def _first_loss_uses_up_patience(losses, patience):
+    best, kept, waited = losses[0], 0, 0
+    for i, loss in enumerate(losses):
+        if loss < best:
+            best, kept, waited = loss, i, 0
+        else:
+            waited += 1
+            if waited == patience:
+                break
+    return kept
+
+
+def _ties_are_best_and_one_too_patient(losses, patience):
+    kept = bad = 0
+    for i, loss in enumerate(losses):
+        if loss <= losses[kept]:
+            kept, bad = i, 0
+        else:
+            bad += 1
+            if bad > patience:
+                break
+    return kept
+
+
+SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need only be refused
+    ("best_before_stop", _first_loss_uses_up_patience, "the first loss uses up patience"),
+    ("best_before_stop", _ties_are_best_and_one_too_patient, ""),
+]
+
+
+@pytest.mark.parametrize(("name", "attempt", "said"), SLIPS)
+def test_a_slip_is_refused_whatever_is_drawn(name, attempt, said):
+    for seed in SEEDS:
+        result = examine(find(name), attempt, seed)
+        assert not result.passed and said in result.feedback, result.feedback
+        assert said or result.mistake is None, result.mistake
+
+
 @pytest.mark.parametrize(
     "attempt",
     [

@@ -277,9 +277,8 @@ def _losses(generator: torch.Generator, path: str) -> list[float]:
     losses = [_between(generator, 3.0, 4.0)]
     for letter in path:
         last, best, size = losses[-1], min(losses), _between(generator, 0.05, 0.1)
-        losses.append(
-            {"b": best - size, "t": best, "u": last + size, "d": (last + best) / 2}[letter]
-        )
+        to = {"b": best - size, "t": best, "u": last + size, "d": (last + best) / 2}
+        losses.append(to[letter])
     return losses
 
 
@@ -307,6 +306,8 @@ best_before_stop = Exercise(
         _path(lambda P, b: b + "ubub" + "ud" + "u" * (P - 3)),  # it never stops
         _path(lambda P, b: "ut" + "u" * (P - 2) + b + "u"),  # the first is the best
         _path(lambda P, b: b + "ut" + "u" * (P - 1) + "d" + b),
+        _path(lambda P, b: "u" * (P - 1) + "bu"),  # the first uses up no patience
+        _path(lambda P, b: b + "ud" * P + b),
     ),
     hint="Keep the number of the best so far. In a loop with enumerate: a loss below losses[best] is the "
     "new best; otherwise, where i − best has reached patience, break. Return best below the loop.",
@@ -318,9 +319,7 @@ def where_it_stops(losses, patience):
     return _stop(losses, patience)
 
 
-@best_before_stop.mistake(
-    "this is the best of *all*. After the stop nothing is trained: what would come later is never known."
-)
+@best_before_stop.mistake("the best of *all*: what would come after the stop is never known.")
 def best_of_all(losses, patience):
     return losses.index(min(losses))
 
@@ -348,6 +347,11 @@ def one_too_patient(losses, patience):
 @best_before_stop.mistake("it stops one evaluation early: patience − 1. Where does counting begin?")
 def one_too_impatient(losses, patience):
     return _best_before_stop(losses, patience - 1)
+
+
+@best_before_stop.mistake("the first loss uses up patience here. Let the best begin at math.inf.")
+def first_counts(losses, patience):
+    return max(0, _best_before_stop(losses[:1] + losses, patience) - 1)
 
 
 @best_before_stop.mistake("this is the last evaluation of the list.")
@@ -408,10 +412,7 @@ def compared_with_before(losses, patience):
     return _kept(losses, patience, _falls, _falls)
 
 
-@best_before_stop.mistake(
-    "this is `patience` before the last evaluation that took place: right, except where the list ends "
-    "before patience does. Keep the number of the best."
-)
+@best_before_stop.mistake("wrong where the list ends before patience does: keep the best's number.")
 def counted_back(losses, patience):
     return _stop(losses, patience) - patience
 
@@ -434,17 +435,13 @@ def _over_seeds(generator: torch.Generator) -> tuple[list[float], list[float]]:
     return (without_it + differences).tolist(), without_it.tolist()
 
 
-def _harms(generator: torch.Generator) -> tuple[list[float], list[float]]:
-    return _over_seeds(generator)[::-1]
-
-
 paired = Exercise(
     name="paired",
     notebook=NOTEBOOK,
     minutes=8,
     difficulty=2,
     reference=_paired,
-    inputs=(_over_seeds, _harms),
+    inputs=(_over_seeds, lambda g: _over_seeds(g)[::-1]),
     hint="First one difference a seed, with − without (zip goes through both lists together). Of these "
     "take statistics.mean, and statistics.stdev divided by math.sqrt of their number.",
 )
