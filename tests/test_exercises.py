@@ -200,9 +200,22 @@ def _ties_are_best_and_one_too_patient(losses, patience):
     return kept
 
 
+def _merge_found(tokens, merges):
+    """Encode with the merges in a dictionary, in one pass over the text."""
+    merges, i, out = dict(merges), 0, []
+    while i < len(tokens):
+        pair = tuple(tokens[i : i + 2])
+        out.append(merges.get(pair, tokens[i]))
+        i += 2 if pair in merges else 1
+    return out
+
+
 SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need only be refused
     ("best_before_stop", _first_loss_uses_up_patience, "the first loss uses up patience"),
     ("best_before_stop", _ties_are_best_and_one_too_patient, ""),
+    ("encode", lambda tokens, merges: find("encode").reference(tokens, merges[:-1]), ""),
+    ("encode", lambda tokens, merges: tokens, "nothing is merged: is it merge(tokens, pair"),
+    ("encode", _merge_found, "gone through once"),
 ]
 
 

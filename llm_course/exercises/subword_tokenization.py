@@ -220,9 +220,10 @@ def _word_and_merges(generator: torch.Generator) -> tuple[list[int], list[tuple[
         ((1, 10), 13),
         ((4, 4), 14),
         ((13, 14), 15),
+        ((3, 6), 16),
     ]
     word = [1, 2, 3, 4, 0, 2, 3, 4, 0, 1, 2, 0, 1, 2, 3, 5, 1, 2, 3, 6]
-    return [*word, *_numbers(generator, 6, 5), 4, 4], merges
+    return [*word, *_numbers(generator, 6, 5), 4, 4, 0, 2, 3, 6, 0, 3, 6], merges
 
 
 encode = Exercise(
@@ -234,6 +235,21 @@ encode = Exercise(
     inputs=_word_and_merges,
     hint="One loop over the merges, in their order; each is applied to what the ones before have left.",
 )
+
+
+@encode.mistake("nothing is merged: is it merge(tokens, pair, new)?")
+def nothing_merged_at_all(tokens, merges):
+    return list(tokens)
+
+
+@encode.mistake("the text is gone through once: finish one merge before the next.")
+def one_pass(tokens, merges):
+    new_of, merged, i = dict(merges), [], 0
+    while i < len(tokens):
+        new = new_of.get(tuple(tokens[i : i + 2]))
+        merged.append(tokens[i] if new is None else new)
+        i += 1 if new is None else 2
+    return merged
 
 
 @encode.mistake(
