@@ -2,6 +2,8 @@
 
 import re
 import signal
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -210,12 +212,29 @@ def _merge_found(tokens, merges):
     return out
 
 
+def _frequent(pairs, key=lambda pair: pair):
+    counts = Counter(pairs)
+    return min(counts, key=lambda pair: (-counts[pair], key(pair)))
+
+
+def _at_least_as_often(tokens):
+    counts, most, best = Counter(pairwise(tokens)), 0, None
+    for pair, count in counts.items():
+        if count >= most:
+            most, best = count, pair
+    return best
+
+
 SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need only be refused
     ("best_before_stop", _first_loss_uses_up_patience, "the first loss uses up patience"),
     ("best_before_stop", _ties_are_best_and_one_too_patient, ""),
     ("encode", lambda tokens, merges: find("encode").reference(tokens, merges[:-1]), ""),
     ("encode", lambda tokens, merges: tokens, "nothing is merged: is it merge(tokens, pair"),
     ("encode", _merge_found, "gone through once"),
+    ("most_frequent_pair", _at_least_as_often, "the one that turns up last"),
+    ("most_frequent_pair", lambda t: _frequent(pairwise(t), key=lambda pair: pair[0]), ""),
+    ("most_frequent_pair", lambda t: _frequent(pairwise(t[:-1])), ""),
+    ("most_frequent_pair", lambda t: _frequent((t[i - 1], t[i]) for i in range(len(t))), ""),
 ]
 
 

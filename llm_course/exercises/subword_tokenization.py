@@ -54,6 +54,28 @@ def _with_a_swap(generator: torch.Generator) -> tuple[list[int]]:
     return (tokens,)
 
 
+def _tie_of_one_first_token(generator: torch.Generator) -> tuple[list[int]]:
+    """Return tokens with three equally frequent pairs: the smallest is neither first nor last."""
+    x, tokens = 3 + _numbers(generator, 1, 10)[0], []
+    for n in range(100, 109, 3):
+        tokens += [x, 90, n, x, 40, n + 1, x + 1, 30, n + 2]
+    return (tokens,)
+
+
+def _decided_at_the_end(generator: torch.Generator) -> tuple[list[int]]:
+    """Return tokens whose last pair makes one the most frequent."""
+    x = 3 + _numbers(generator, 1, 10)[0]
+    often, less = [x + 50, x + 60], [x, x + 1]
+    return ([*often, 90, *less, 91, *less, 92, *often, 93, *often],)
+
+
+def _open_circle(generator: torch.Generator) -> tuple[list[int]]:
+    """Return tokens whose last and first are no pair, and would make another one the most frequent."""
+    x = 3 + _numbers(generator, 1, 10)[0]
+    often, less = [x + 50, x + 60], [x, x + 1]
+    return ([x + 1, 90, *less, 91, *often, 92, *less, 93, *often, 94, *often, 95, x],)
+
+
 def _smallest_of_the_most_frequent(counts: Counter[Pair]) -> Pair:
     return min(counts, key=lambda pair: (-counts[pair], pair))
 
@@ -64,7 +86,14 @@ most_frequent_pair = Exercise(
     minutes=10,
     difficulty=1,
     reference=_most_frequent_pair,
-    inputs=(_with_a_favourite, _with_a_tie, _with_a_swap),
+    inputs=(
+        _with_a_favourite,
+        _with_a_tie,
+        _with_a_swap,
+        _tie_of_one_first_token,
+        _decided_at_the_end,
+        _open_circle,
+    ),
     hint="`Counter(pairwise(tokens))` counts; then `min` with a key that is smaller for a larger count, "
     "and for equal counts is the pair itself.",
 )
@@ -75,6 +104,14 @@ most_frequent_pair = Exercise(
 )
 def first_of_a_tie(tokens):
     return Counter(pairwise(tokens)).most_common(1)[0][0]
+
+
+@most_frequent_pair.mistake(
+    "of equally frequent pairs this is the one that turns up last. Take the smallest pair."
+)
+def last_of_a_tie(tokens):
+    counts = Counter(pairwise(tokens))
+    return sorted(counts, key=counts.get)[-1]
 
 
 @most_frequent_pair.mistake(
