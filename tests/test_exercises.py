@@ -225,6 +225,38 @@ def _at_least_as_often(tokens):
     return best
 
 
+def _merged_as_a_string(tokens, pair, new):
+    text = " ".join(map(str, tokens)).replace(f"{pair[0]} {pair[1]}", str(new))
+    return [int(token) for token in text.split()]
+
+
+def _popped_on_the_way(tokens, pair, new):
+    tokens = list(tokens)
+    for i, two in enumerate(pairwise(tokens)):
+        if two == pair:
+            tokens[i] = new
+            tokens.pop(i + 1)
+    return tokens
+
+
+def _one_skipped_after_a_merge(tokens, pair, new):
+    merged, i = [], 0
+    while i < len(tokens):
+        is_pair = tuple(tokens[i : i + 2]) == pair
+        merged += [new, *tokens[i + 2 : i + 3]] if is_pair else [tokens[i]]
+        i += 3 if is_pair else 1
+    return merged
+
+
+def _last_always_added(tokens, pair, new, *, turned=tuple):
+    merged, i = [], 0
+    while i < len(tokens) - 1:
+        is_pair = turned(tokens[i : i + 2]) == pair
+        merged.append(new if is_pair else tokens[i])
+        i += 2 if is_pair else 1
+    return [*merged, tokens[-1]]
+
+
 SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need only be refused
     ("best_before_stop", _first_loss_uses_up_patience, "the first loss uses up patience"),
     ("best_before_stop", _ties_are_best_and_one_too_patient, ""),
@@ -235,6 +267,15 @@ SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need onl
     ("most_frequent_pair", lambda t: _frequent(pairwise(t), key=lambda pair: pair[0]), ""),
     ("most_frequent_pair", lambda t: _frequent(pairwise(t[:-1])), ""),
     ("most_frequent_pair", lambda t: _frequent((t[i - 1], t[i]) for i in range(len(t))), ""),
+    ("merge", _merged_as_a_string, ""),
+    ("merge", _popped_on_the_way, ""),
+    ("merge", _one_skipped_after_a_merge, ""),
+    ("merge", _last_always_added, "the last token is added in any case"),
+    (
+        "merge",
+        lambda *inputs: _last_always_added(*inputs, turned=list),
+        "A list never equals a tuple",
+    ),
 ]
 
 

@@ -179,16 +179,32 @@ def _three_alike(generator: torch.Generator) -> tuple[list[int], Pair, int]:
     return [3, token, token, token, 0, *rest, token, token], (token, token), 200
 
 
+def _of_several_digits(generator: torch.Generator) -> tuple[list[int], Pair, int]:
+    """Return tokens in which the pair stands also within others, if they are joined to a string."""
+    return [1, 2, 1, 2, 1, 2, 0, 11, 2, 3, 1, 22, 0, 1], (1, 2), 300
+
+
 merge = Exercise(
     name="merge",
     notebook=NOTEBOOK,
     minutes=10,
     difficulty=2,
     reference=_merge,
-    inputs=(_pair_in_text, _three_alike),
+    inputs=(_pair_in_text, _three_alike, _of_several_digits),
     hint="Go through the places with a `while`: at the pair, add `new` and go on two places; else add the "
     "token and go on one.",
 )
+
+
+@merge.mistake("nothing is merged. A list never equals a tuple: tuple(tokens[i : i + 2]) == pair.")
+def nothing_merged(tokens, pair, new):
+    return list(tokens)
+
+
+@merge.mistake("the last token is added in any case: it may be merged already.")
+def last_one_twice(tokens, pair, new):
+    merged = _merge(tokens, pair, new)
+    return [*merged, tokens[-1]] if merged[-1] == new else merged
 
 
 @merge.mistake("only the first place of the pair is merged. Go on to the end.")
