@@ -257,6 +257,19 @@ def _last_always_added(tokens, pair, new, *, turned=tuple):
     return [*merged, tokens[-1]]
 
 
+def _copy(text, source, shortest=1, is_in=lambda piece, source: piece in source):
+    for length in range(len(text), shortest - 1, -1):
+        for start in range(len(text) - length + 1):
+            if is_in(text[start : start + length], source):
+                return text[start : start + length]
+    return ""
+
+
+def _first_of_sorted(text, source):
+    pieces = [text[i:j] for i in range(len(text)) for j in range(i + 1, len(text) + 1)]
+    return sorted((p for p in pieces if p in source), key=len, reverse=True)[0]
+
+
 SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need only be refused
     ("best_before_stop", _first_loss_uses_up_patience, "the first loss uses up patience"),
     ("best_before_stop", _ties_are_best_and_one_too_patient, ""),
@@ -276,6 +289,9 @@ SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need onl
         lambda *inputs: _last_always_added(*inputs, turned=list),
         "A list never equals a tuple",
     ),
+    ("longest_copy", lambda text, source: _copy(text, source, shortest=2), ""),
+    ("longest_copy", lambda *inputs: _copy(*inputs, is_in=lambda p, s: s.find(p) > 0), ""),
+    ("longest_copy", _first_of_sorted, "[0] of an empty list fails"),
 ]
 
 

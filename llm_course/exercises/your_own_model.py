@@ -66,14 +66,12 @@ def second_holds_third(text):
 
 @three_parts.mistake("the third part holds the second. Begin it at 90 %, where the second ends.")
 def third_holds_second(text):
-    first, second = _places(text)
-    return text[:first], text[first:second], text[first:]
+    return *_three_parts(text)[:2], text[int(0.8 * len(text)) :]
 
 
 @three_parts.mistake("the first part holds the second, to choose by. End it at 80 %.")
 def first_holds_second(text):
-    first, second = _places(text)
-    return text[:second], text[first:second], text[second:]
+    return text[: int(0.9 * len(text))], *_three_parts(text)[1:]
 
 
 @three_parts.mistake("the last two are swapped. The end of the text is to judge by.")
@@ -106,8 +104,7 @@ def gaps(text):
 
 @three_parts.mistake("the last character is lost: −1 as an end stops before it. text[second:]")
 def last_one_lost(text):
-    first, second = _places(text)
-    return text[:first], text[first:second], text[second:-1]
+    return *_three_parts(text)[:2], _three_parts(text)[2][:-1]
 
 
 @three_parts.mistake("a character at each cut stands in two parts: no + 1 where a part ends.")
@@ -265,14 +262,18 @@ def _all_of_it(generator: torch.Generator) -> tuple[str, str]:
     return a + b + c, s() + a + b + c + s()
 
 
-def _nothing(generator: torch.Generator) -> tuple[str, str]:
-    n_text, n_source = _whole(generator, 30, 40), _whole(generator, 41, 50)
-    return _some(generator, ALPHABET[:13], n_text), _some(generator, ALPHABET[13:], n_source)
+def _nothing(generator: torch.Generator, a=ALPHABET[:13], b=ALPHABET[13:]) -> tuple[str, str]:
+    n_text, n_source = _whole(generator, 35, 45), _whole(generator, 50, 60)
+    return _some(generator, a, n_text), _some(generator, b, n_source)
+
+
+def _one_letter(generator: torch.Generator) -> tuple[str, ...]:
+    """Return texts that share nothing but a letter, with which the source begins."""
+    return tuple("z" + text for text in _nothing(generator))
 
 
 def _by_chance(generator: torch.Generator) -> tuple[str, str]:
-    n_text, n_source = _whole(generator, 35, 45), _whole(generator, 50, 60)
-    return _some(generator, "abc ", n_text), _some(generator, "abc ", n_source)
+    return _nothing(generator, "abc ", "abc ")
 
 
 longest_copy = Exercise(
@@ -281,7 +282,7 @@ longest_copy = Exercise(
     minutes=10,
     difficulty=3,
     reference=_longest_copy,
-    inputs=(*[_equally_long] * 3, _at_the_end, _all_of_it, _nothing, _by_chance),
+    inputs=(*[_equally_long] * 3, _at_the_end, _all_of_it, _nothing, _one_letter, _by_chance),
     hint="Try all pieces, text[start : start + length], the longest first, and for each length from left "
     'to right. The first one that is `in source` is the answer; below both loops: "".',
 )
@@ -405,7 +406,7 @@ def at_the_first_place_only(text, source):
     return max(found, key=len, default="")
 
 
-@longest_copy.mistake('longest_passages returns [] if nothing is shared, and [0] fails. Return "".')
+@longest_copy.mistake('nothing is shared here: [0] of an empty list fails. Return "" then.')
 def first_of_no_passages(text, source):
     return longest_passages(text, source, n=1)[0].text
 
