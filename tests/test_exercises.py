@@ -270,6 +270,13 @@ def _first_of_sorted(text, source):
     return sorted((p for p in pieces if p in source), key=len, reverse=True)[0]
 
 
+def _infinity_in_the_loop(seconds, losses, target):
+    for time, loss in zip(seconds, losses, strict=True):
+        if loss <= target:
+            return time
+        return float("inf")
+
+
 SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need only be refused
     ("best_before_stop", _first_loss_uses_up_patience, "the first loss uses up patience"),
     ("best_before_stop", _ties_are_best_and_one_too_patient, ""),
@@ -292,6 +299,8 @@ SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need onl
     ("longest_copy", lambda text, source: _copy(text, source, shortest=2), ""),
     ("longest_copy", lambda *inputs: _copy(*inputs, is_in=lambda p, s: s.find(p) > 0), ""),
     ("longest_copy", _first_of_sorted, "[0] of an empty list fails"),
+    ("seconds_to", lambda t, y, goal: find("seconds_to").reference(t[:-1], y[:-1], goal), ""),
+    ("seconds_to", _infinity_in_the_loop, "stands inside the loop"),
 ]
 
 

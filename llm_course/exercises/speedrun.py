@@ -196,6 +196,11 @@ def _never(generator: torch.Generator) -> tuple[list[float], list[float], float]
     return seconds, losses, losses[-1] - 0.3
 
 
+def _at_last(generator: torch.Generator) -> tuple[list[float], list[float], float]:
+    seconds, losses = _curve(generator)
+    return seconds, losses, losses[-1]
+
+
 def _between(generator: torch.Generator) -> tuple[list[float], list[float], float]:
     """Return a curve that jumps over the target, comes back, and passes it again."""
     seconds, losses = _curve(generator)
@@ -217,10 +222,15 @@ seconds_to = Exercise(
     minutes=5,
     difficulty=2,
     reference=_seconds_to,
-    inputs=(_reached, _never, _between, _at_once),
+    inputs=(_reached, _never, _between, _at_once, _at_last),
     hint="Go through both lists together; the first loss that is not above the target decides. Below the "
     "loop: return math.inf.",
 )
+
+
+@seconds_to.mistake("`return math.inf` stands inside the loop: it belongs below.")
+def in_loop(seconds, losses, target):
+    return seconds[0] if losses[0] <= target else math.inf
 
 
 @seconds_to.mistake("it is right, except where the target is never reached: that is math.inf.")
