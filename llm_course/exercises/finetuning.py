@@ -312,7 +312,8 @@ def _scenes(generator: torch.Generator, *, mixed: bool) -> tuple[list[int], list
     scenes = [number for number, n in zip(numbers, lengths, strict=True) for _ in range(n)]
     test = [1, sum(lengths[:4]) + 1]
     if mixed:
-        order = torch.randperm(len(scenes), generator=generator).tolist()
+        order = torch.randperm(len(scenes) - 1, generator=generator).tolist()
+        order = [len(scenes) - 1, *order]  # the first may be learned from
         scenes = [scenes[i] for i in order]
         test = sorted(order.index(i) for i in test)
     return scenes, test
