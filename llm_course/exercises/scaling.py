@@ -148,12 +148,12 @@ def _power_law(xs: list[float], ys: list[float]) -> tuple[float, float]:
     return math.exp(intercept), -slope
 
 
-def _measured_law(generator: torch.Generator) -> tuple[list[float], list[float]]:
+def _measured_law(generator: torch.Generator, falls: int = 1) -> tuple[list[float], list[float]]:
     """Return points near a power law, with x on both sides of 1, where float32 loses least."""
     n = int(torch.randint(6, 10, (), generator=generator))
     a, b = torch.rand(2, generator=generator) * torch.tensor([5.0, 0.4]) + torch.tensor([3.0, 0.2])
     x = -1.5 + (0.3 + 0.6 * torch.rand(n, generator=generator)).cumsum(0)
-    y = a.log() - b * x + 0.1 * floats(generator, n)
+    y = a.log() - falls * b * x + 0.1 * floats(generator, n)
     return x.exp().tolist(), y.exp().tolist()
 
 
@@ -163,13 +163,13 @@ power_law = Exercise(
     minutes=8,
     difficulty=2,
     reference=_power_law,
-    inputs=_measured_law,
+    inputs=(_measured_law, lambda g: _measured_law(g, falls=-1)),
     hint="In the logarithms it is a straight line: np.polyfit(np.log(xs), np.log(ys), 1) returns its slope "
     "and its height at 0, in this order. What have they to do with b and with a?",
 )
 
 
-@power_law.mistake("b is negative: the slope of the line is −b. Turn its sign.")
+@power_law.mistake("b has the wrong sign: the slope of the line is −b.")
 def slope_for_b(xs, ys):
     a, b = _power_law(xs, ys)
     return a, -b
@@ -202,7 +202,7 @@ def a_and_b_swapped(xs, ys):
     return _power_law(xs, ys)[::-1]
 
 
-@power_law.mistake("a and b are swapped, and b is negative: return (a, b), with b = −slope.")
+@power_law.mistake("a and b are swapped, and b has the wrong sign: return (a, b), with b = −slope.")
 def swapped_and_negative(xs, ys):
     return slope_for_b(xs, ys)[::-1]
 
