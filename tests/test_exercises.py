@@ -1,5 +1,6 @@
 """Every mistake gets its own hint, every reference passes, and no attempt gets a traceback."""
 
+import math
 import re
 import signal
 from collections import Counter
@@ -277,6 +278,24 @@ def _infinity_in_the_loop(seconds, losses, target):
         return float("inf")
 
 
+def _one_hot(tokens, of_vectors, x, of_logits):
+    return of_logits.T @ x + torch.nn.functional.one_hot(tokens).T.float() @ of_vectors
+
+
+def _rows_up_to_the_largest(tokens, of_vectors, x, of_logits):
+    return _one_hot(tokens, of_vectors, x, of_logits[:, : tokens.max() + 1])
+
+
+def _one_digit_cut_off(name, weight):
+    of_a_block = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    return weight.T if weight.ndim == 2 and name[4:].startswith(of_a_block) else weight
+
+
+def _slope_without_sign(xs, ys):
+    a, b = find("power_law").reference(xs, ys)
+    return a, abs(b)
+
+
 SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need only be refused
     ("best_before_stop", _first_loss_uses_up_patience, "the first loss uses up patience"),
     ("best_before_stop", _ties_are_best_and_one_too_patient, ""),
@@ -301,6 +320,12 @@ SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need onl
     ("longest_copy", _first_of_sorted, "[0] of an empty list fails"),
     ("seconds_to", lambda t, y, goal: find("seconds_to").reference(t[:-1], y[:-1], goal), ""),
     ("seconds_to", _infinity_in_the_loop, "stands inside the loop"),
+    ("tied_gradient", _one_hot, ""),
+    ("tied_gradient", _rows_up_to_the_largest, ""),
+    ("as_ours", _one_digit_cut_off, ""),
+    ("power_law", _slope_without_sign, ""),
+    ("without_leak", lambda *i: [n for n in find("without_leak").reference(*i) if n > 0], ""),
+    ("gelu", lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2, "math's functions take"),
 ]
 
 

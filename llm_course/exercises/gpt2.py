@@ -114,7 +114,7 @@ def root_of_two_alone(x):
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2) / math.pi * (x + 0.044715 * x**3)))
 
 
-@gelu.mistake("math.tanh takes a single number. torch.tanh takes a whole tensor.")
+@gelu.mistake("math's functions take a single number, torch's a whole tensor: torch.tanh.")
 def tanh_of_one_number(x):
     return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
@@ -291,9 +291,11 @@ def _as_ours(name: str, weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     return weight.T if is_matrix_of_a_block else weight
 
 
-def _weight_of(part: str, shape: Callable[[int, int], tuple[int, ...]]) -> Draw:
+def _weight_of(
+    part: str, shape: Callable[[int, int], tuple[int, ...]], from_layer: int = 0
+) -> Draw:
     def draw(generator: torch.Generator) -> tuple[str, Tensor]:
-        layer = int(torch.randint(12, (), generator=generator))
+        layer = from_layer + int(torch.randint(10, (), generator=generator))
         V, C = sizes(generator, (17, 24), (4, 7))
         is_in_block = part.startswith(("ln_1", "attn", "mlp"))
         return f"h.{layer}." * is_in_block + part, floats(generator, *shape(V, C))
@@ -312,7 +314,7 @@ as_ours = Exercise(
         _weight_of("wpe.weight", lambda V, C: (V + 3, C)),
         _weight_of("lm_head.weight", lambda V, C: (V, C)),
         _weight_of("ln_1.weight", lambda V, C: (C,)),
-        _weight_of("attn.c_attn.weight", lambda V, C: (C, 3 * C)),
+        _weight_of("attn.c_attn.weight", lambda V, C: (C, 3 * C), from_layer=10),
         _weight_of("attn.c_attn.bias", lambda V, C: (3 * C,)),
         _weight_of("attn.c_proj.weight", lambda V, C: (C, C)),
         _weight_of("mlp.c_fc.weight", lambda V, C: (C, 4 * C)),
@@ -411,13 +413,18 @@ def _uses(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return tokens, floats(generator, N, C), floats(generator, N, C), floats(generator, N, V)
 
 
+def _last_token_absent(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    tokens, *others = _uses(generator)
+    return tokens.clamp(max=others[-1].shape[1] - 2), *others
+
+
 tied_gradient = Exercise(
     name="tied_gradient",
     notebook=NOTEBOOK,
     minutes=15,
     difficulty=3,
     reference=_tied_gradient,
-    inputs=_uses,
+    inputs=(_uses, _last_token_absent),
     hint="As output: logits = x @ tableᵀ, so its gradient is of_logits.T @ x, of shape (V, C). As "
     "embedding: add row n of of_vectors to row tokens[n], with a loop over n or index_add.",
 )
