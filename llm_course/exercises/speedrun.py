@@ -151,6 +151,11 @@ def one_after_the_other(first, second, angle):
     return first, first * angle.sin() + second * angle.cos()
 
 
+@turn.mistake("the numbers are right, but in one tensor. Return two: first, second.")
+def in_one_tensor(first, second, angle):
+    return torch.stack(_turn(first, second, angle))
+
+
 @turn.mistake("the two come in the wrong order.")
 def wrong_order(first, second, angle):
     return _turn(first, second, angle)[::-1]
