@@ -105,7 +105,7 @@ def subtracted(x, weight, A, B, alpha):
 
 
 @lora_forward.mistake(
-    "the shapes do not fit: a layer multiplies by its weight *transposed*, x @ weight.T."
+    "the shapes do not fit: what x is multiplied by is *transposed*, x @ weight.T and x @ (B @ A).T."
 )
 def not_transposed(x, weight, A, B, alpha):
     return x @ weight + alpha / len(A) * (x @ A @ B)
@@ -156,6 +156,11 @@ def only_a(shapes, rank):
 @count_lora.mistake("only B is counted. A learns, too.")
 def only_b(shapes, rank):
     return sum(outputs * rank for outputs, _ in shapes)
+
+
+@count_lora.mistake("brackets are missing: rank * (outputs + inputs).")
+def without_brackets(shapes, rank):
+    return sum(rank * outputs + inputs for outputs, inputs in shapes)
 
 
 @count_lora.mistake("this is right for rank 1: multiply by r.")
