@@ -339,7 +339,10 @@ def indices_swapped(pieces):
     return _ring_sum(pieces.transpose(0, 1)).transpose(0, 1)
 
 
-@ring_sum.mistake("`% n` is missing: the last process has no neighbour n, but process 0.")
+@ring_sum.mistake(
+    "`% n` is missing, or it is without brackets, (r + 1) % n, or n is not len(pieces): the last process "
+    "has no neighbour n, but process 0."
+)
 def without_modulo(pieces):
     return pieces[len(pieces)]
 
