@@ -172,8 +172,8 @@ def numbers_where_it_may_look(T, window):
 
 
 @sliding_mask.mistake(
-    "`or`, `and`, `not` and 0 <= a < b ask for a single truth, and a tensor has many. Write |, & or ~, "
-    "and each comparison in parentheses: (… < 0) | (… >= window)."
+    "`if`, `or`, `and`, `not` and 0 <= a < b ask for a single truth, and a tensor has many. Write |, & or "
+    "~, and each comparison in parentheses: (… < 0) | (… >= window)."
 )
 def with_or(T, window):
     return _back(T) < 0 or _back(T) >= window
