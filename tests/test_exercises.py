@@ -296,6 +296,42 @@ def _slope_without_sign(xs, ys):
     return a, abs(b)
 
 
+def _look(x, memory, hidden, w_q, w_k, w_v, filled=-math.inf):
+    scores = x @ w_q @ (memory @ w_k).mT / math.sqrt(w_q.shape[1])
+    return scores.masked_fill(hidden, filled).softmax(dim=-1) @ memory @ w_v
+
+
+def _all_dimensions_turned(x, memory, hidden, w_q, w_k, w_v):
+    return x @ w_q @ (memory @ w_k).permute(2, 1, 0) @ memory @ w_v  # as .T, which warns
+
+
+def _asked_the_other_way(x, memory, *others):
+    return _look(memory, x, *others)
+
+
+def _padded_to_length(target, length, start, end, padding):
+    row = [start, *target, end]
+    row += [padding] * (length - len(row))
+    return row[:-1], row[1:]
+
+
+def _lora_not_transposed(x, weight, A, B, alpha):
+    return x @ weight.T + alpha / len(A) * (x @ (B @ A))
+
+
+def _modulo_without_brackets(pieces):
+    held, n = pieces.clone(), len(pieces)
+    for t in range(n - 1):
+        for r in range(n):
+            held[r + 1 % n, (r - t) % n] += held[r, (r - t) % n]
+    return held
+
+
+def _mask_with_if(T, window):
+    back = torch.arange(T)[:, None] - torch.arange(T)
+    return back if back < 0 else back >= window
+
+
 SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need only be refused
     ("best_before_stop", _first_loss_uses_up_patience, "the first loss uses up patience"),
     ("best_before_stop", _ties_are_best_and_one_too_patient, ""),
@@ -326,6 +362,15 @@ SLIPS = [  # exercise, attempt, and what its feedback says; "" where it need onl
     ("power_law", _slope_without_sign, ""),
     ("without_leak", lambda *i: [n for n in find("without_leak").reference(*i) if n > 0], ""),
     ("gelu", lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2, "math's functions take"),
+    ("cross_attend", lambda *inputs: _look(*inputs, filled=math.inf), "what is hidden is inf"),
+    ("cross_attend", _asked_the_other_way, "does not fit keys made from x"),
+    ("cross_attend", _all_dimensions_turned, "`.T` turns"),
+    ("to_read_and_say", _padded_to_length, "one too short"),
+    ("lora_forward", _lora_not_transposed, "(B @ A).T"),
+    ("count_lora", lambda shapes, r: sum(r * o + i for o, i in shapes), "brackets are missing"),
+    ("ring_sum", _modulo_without_brackets, "without brackets, (r + 1) % n"),
+    ("sliding_mask", _mask_with_if, "`if`, `or`"),
+    ("turn", lambda *inputs: torch.stack(find("turn").reference(*inputs)), "in one tensor"),
 ]
 
 

@@ -150,9 +150,7 @@ def swapped(target, length, start, end, padding):
     return _to_read_and_say(target, length, start, end, padding)[::-1]
 
 
-@to_read_and_say.mistake(
-    "the end token is nowhere to be said. Then the model never learns when it is done."
-)
+@to_read_and_say.mistake("no end token is to be said: the model never learns when it is done.")
 def never_ending(target, length, start, end, padding):
     row = [start, *target] + [padding] * (length - len(target))
     return row[:-1], row[1:]
@@ -177,18 +175,18 @@ def tokens_swapped(target, length, start, end, padding):
     return _to_read_and_say(target, length, end, start, padding)
 
 
-@to_read_and_say.mistake(
-    "the rows end with the text. They have to be filled up to `length` with padding."
-)
+@to_read_and_say.mistake("the rows end with the text. Fill them up to `length` with padding.")
 def without_padding(target, length, start, end, padding):
     row = [start, *target, end]
     return row[:-1], row[1:]
 
 
-@to_read_and_say.mistake(
-    "the rows are one token too long. `length` is that of the two parts, and the row they are cut from has "
-    "one token more."
-)
+@to_read_and_say.mistake("the rows are one too short: what they are cut from has length + 1.")
+def one_too_short(target, length, start, end, padding):
+    return _to_read_and_say(target, length - 1, start, end, padding)
+
+
+@to_read_and_say.mistake("the rows are one token too long. Each of the two has `length` tokens.")
 def one_too_long(target, length, start, end, padding):
     return _to_read_and_say(target, length + 1, start, end, padding)
 
@@ -270,7 +268,7 @@ def looks_at_itself(x, memory, hidden, w_q, w_k, w_v):
 
 
 @cross_attend.mistake(
-    "this is self-attention with the source's mask, which does not fit. Keys and values come from memory."
+    "the source's mask does not fit keys made from x. Queries come from x, keys and values from memory."
 )
 def looks_at_itself_masked(x, memory, hidden, w_q, w_k, w_v):
     return _attend(x @ w_q, x @ w_k, x @ w_v, hidden)
@@ -326,7 +324,8 @@ def scaled_by_d(x, memory, hidden, w_q, w_k, w_v):
 
 
 @cross_attend.mistake(
-    "the softmax runs over those who ask (dim=-2). Each row, over the source's places, must sum to 1."
+    "all is nan. Either the softmax runs over those who ask (dim=-2), and not over the source's places; or "
+    "what is hidden is inf or 0 · inf, and not masked_fill(hidden, -math.inf)."
 )
 def softmax_over_queries(x, memory, hidden, w_q, w_k, w_v):
     return _attend(x @ w_q, memory @ w_k, memory @ w_v, hidden, dim=-2)
@@ -338,6 +337,11 @@ def softmax_over_queries(x, memory, hidden, w_q, w_k, w_v):
 def future_hidden(x, memory, hidden, w_q, w_k, w_v):
     later = torch.ones(x.shape[1], memory.shape[1], dtype=torch.bool).triu(1)
     return _attend(x @ w_q, memory @ w_k, memory @ w_v, hidden | later)
+
+
+@cross_attend.mistake("`.T` turns round all three dimensions. Swap two: transpose(-2, -1).")
+def all_dimensions_turned(x, memory, hidden, w_q, w_k, w_v):
+    return x @ w_q @ (memory @ w_k).permute(2, 1, 0)
 
 
 @cross_attend.mistake("the keys serve as values. Values have a matrix of their own, w_v.")
