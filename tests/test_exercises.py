@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from llm_course import exercises
 from llm_course.exercises import Exercise, Question, check, find
@@ -220,6 +221,30 @@ def test_numbers_are_shown_so_that_they_differ_with_their_arguments():
 def test_an_attribute_is_no_name_of_the_notebook():
     feedback = examine(find("causal_means"), lambda x: x.mT.mT, seed=1).feedback
     assert "notebook" not in feedback
+
+
+def _table_of_those_that_came(tokens, vocab_size):
+    return find("bigram_chances").reference(tokens, int(tokens.max()) + 1)
+
+
+def _shares_of_those_that_came(chances, tokens):
+    return -(tokens.bincount() / len(tokens) * chances.log2()).sum()
+
+
+def _one_hot_of_those_that_came(logits, targets):
+    return -(F.one_hot(targets) * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
+@pytest.mark.parametrize(
+    ("name", "attempt"),
+    [
+        ("bigram_chances", _table_of_those_that_came),
+        ("loss_in_bits", _shares_of_those_that_came),
+        ("cross_entropy", _one_hot_of_those_that_came),
+    ],
+)
+def test_nothing_passes_by_luck(name, attempt):
+    assert not any(examine(find(name), attempt, seed).passed for seed in SEEDS)
 
 
 def test_mistakes_that_raise_are_recognised_too():

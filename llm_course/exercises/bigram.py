@@ -32,13 +32,18 @@ def _tokens(generator: torch.Generator) -> tuple[Tensor, int]:
     return tokens, V
 
 
+def _last_never_comes(generator: torch.Generator) -> tuple[Tensor, int]:
+    tokens, V = _tokens(generator)
+    return tokens % (V - 1), V
+
+
 bigram_chances = Exercise(
     name="bigram_chances",
     notebook=NOTEBOOK,
     minutes=10,
     difficulty=1,
     reference=_bigram_chances,
-    inputs=_tokens,
+    inputs=(_tokens, _last_never_comes),
     hint="Steps 1 and 2: count the pairs into a table, add 1 to every cell, divide each row by its sum.",
 )
 
@@ -132,6 +137,11 @@ def _logits_and_targets(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return 2 * floats(generator, B, T, V), torch.randint(V, (B, T), generator=generator)
 
 
+def _last_is_no_target(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    logits, targets = _logits_and_targets(generator)
+    return logits, targets % (logits.shape[-1] - 1)
+
+
 def _log_chances(logits: Tensor, targets: Tensor) -> Float[Tensor, "B T"]:
     return logits.log_softmax(dim=-1).gather(-1, targets[..., None]).squeeze(-1)
 
@@ -142,7 +152,7 @@ cross_entropy = Exercise(
     minutes=10,
     difficulty=2,
     reference=_cross_entropy,
-    inputs=_logits_and_targets,
+    inputs=(_logits_and_targets, _last_is_no_target),
     hint="flatten(0, 1) the logits, flatten() the targets, softmax along each row; then pick one chance a "
     "row, as table_loss picks them by [rows, columns], with rows = torch.arange(…).",
 )
