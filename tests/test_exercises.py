@@ -235,9 +235,19 @@ def _one_hot_of_those_that_came(logits, targets):
     return -(F.one_hot(targets) * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
 
 
+def _returns_only_if_reached(chances, p):
+    kept, reached = torch.zeros_like(chances), 0.0
+    for i in chances.argsort(descending=True).tolist():
+        if reached >= p:
+            return kept / kept.sum()
+        kept[i] = chances[i]
+        reached += chances[i].item()
+
+
 @pytest.mark.parametrize(
     ("name", "attempt"),
     [
+        ("top_p_chances", _returns_only_if_reached),
         ("bigram_chances", _table_of_those_that_came),
         ("loss_in_bits", _shares_of_those_that_came),
         ("cross_entropy", _one_hot_of_those_that_came),

@@ -17,14 +17,14 @@ def _most_likely(chances: dict[str, float]) -> str:
 
 
 def _guess(generator: torch.Generator) -> tuple[dict[str, float]]:
-    """Return chances of some letters; likeliest, unlikeliest, first, last and latest all differ."""
+    """Return chances of some letters: best, worst, first, last, and the alphabet's ends all differ."""
     while True:
         n = int(torch.randint(6, 10, (), generator=generator))
         shares = torch.rand(n, generator=generator) + 0.1
         letters = [LETTERS[i] for i in torch.randperm(26, generator=generator)[:n].tolist()]
         chances = dict(zip(letters, (shares / shares.sum()).tolist(), strict=True))
-        special = max(chances, key=chances.get), min(chances, key=chances.get), max(chances)
-        if len({*special, letters[0], letters[-1]}) == 5:
+        special = max(chances, key=chances.get), min(chances, key=chances.get)
+        if len({*special, max(chances), min(chances), letters[0], letters[-1]}) == 6:
             return (chances,)
 
 
