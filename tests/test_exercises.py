@@ -267,6 +267,22 @@ def test_mistakes_that_raise_are_recognised_too():
     assert result.mistake == "memory_forgotten" and "requires_grad_()" in result.feedback
 
 
+def _backwards_value(table, inputs, targets, learning_rate):
+    copy = table.clone().requires_grad_()
+    gradient = F.cross_entropy(copy[inputs].flatten(0, 1), targets.flatten()).backward()
+    return copy.detach() - learning_rate * gradient
+
+
+def test_a_gradient_that_is_none_is_told_where_it_stands():
+    for attempt in (
+        _backwards_value,
+        lambda table, inputs, targets, rate: table - rate * table.grad,
+        lambda table, inputs, targets, rate: table - table.grad * rate,
+    ):
+        feedback = examine(find("plain_step"), attempt, seed=1).feedback
+        assert "backward() must come first; it returns nothing" in feedback
+
+
 def test_numbers_may_come_as_floats_or_tensors_of_any_precision():
     loss = find("fair_loss").reference
     for attempt in (

@@ -229,7 +229,7 @@ def first_window_only(logits, targets):
 
 
 @cross_entropy.mistake(
-    "the sum is divided by T, and not by the number of all places, which is B · T."
+    "the sum is divided by T, and not by all places, B · T, as when the windows' means are added up."
 )
 def divided_by_T_only(logits, targets):
     return _cross_entropy(logits, targets) * len(targets)
@@ -358,17 +358,26 @@ def begins_with_zeros(table, inputs, targets, learning_rate):
 
 @plain_step.mistake(
     "PyTorch has remembered no operations on the copy, so nothing can go back: make it with "
-    "table.clone().requires_grad_(), and compute the loss from *that* one."
+    "table.clone().requires_grad_(), compute the loss from *that* one, and not under torch.no_grad()."
 )
 def memory_forgotten(table, inputs, targets, learning_rate):
     _cross_entropy(table[inputs], targets).backward()
 
 
-@plain_step.mistake(
-    "there is no gradient yet (it is None): loss.backward() puts it into the copy, and must come first."
+NO_GRADIENT = (
+    "the gradient you use is None. loss.backward() must come first; it returns nothing, and fills .grad of "
+    "the copy that got requires_grad_(). Read it there: not from table or another copy, nor after a reset."
 )
-def backward_forgotten(table, inputs, targets, learning_rate):
+
+
+@plain_step.mistake(NO_GRADIENT)
+def no_gradient(table, inputs, targets, learning_rate):
     return learning_rate * None
+
+
+@plain_step.mistake(NO_GRADIENT)
+def no_gradient_in_front(table, inputs, targets, learning_rate):
+    return None * learning_rate
 
 
 @plain_step.mistake(
