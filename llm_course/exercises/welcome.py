@@ -113,6 +113,22 @@ def returns_in_the_loop(guess, text, n):
 
 
 @write.mistake(
+    "the text is *replaced* by each new character. Join it on: text = text + guess(text)."
+)
+def replaces_the_text(guess, text, n):
+    for _ in range(n):
+        text = guess(text)
+    return text
+
+
+@write.mistake(
+    "nothing is written. Is the sum thrown away? Give it the name: text = text + guess(text)."
+)
+def sum_thrown_away(guess, text, n):
+    return text
+
+
+@write.mistake(
     "each time the model is asked about the *first* text, and never about what it has written since. Ask "
     "with the text so far."
 )
