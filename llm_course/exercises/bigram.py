@@ -284,12 +284,8 @@ def _plain_step(
 def _table_and_batch(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
     B, T, V = sizes(generator, (2, 3), (4, 5), (6, 9))
     inputs, targets = (torch.randint(V, (B, T), generator=generator) for _ in range(2))
-    return (
-        floats(generator, V, V),
-        inputs,
-        targets,
-        2 + 3 * float(torch.rand((), generator=generator)),
-    )
+    rate = 2 + 3 * float(torch.rand((), generator=generator))
+    return floats(generator, V, V), inputs, targets, rate
 
 
 plain_step = Exercise(

@@ -94,8 +94,8 @@ def eps_outside(x, gamma, beta, eps):
 
 
 @layer_norm.mistake(
-    "x.std() divides by C − 1, and ε is added outside of the root. Take x.var(…, correction=0), add ε to it, "
-    "and then the root."
+    "x.std() divides by C − 1, and ε is added outside of the root. Take x.var(…, correction=0), add ε, and "
+    "then the root."
 )
 def eps_beside_std(x, gamma, beta, eps):
     centred = x - x.mean(dim=-1, keepdim=True)
