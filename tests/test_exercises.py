@@ -132,14 +132,14 @@ class _Object:
     ("attempt", "said"),
     [
         (None, "this is nothing (None), and no function"),
-        (torch.ones(3), "this is a Tensor, and no function"),
+        (torch.ones(3), "this is a Tensor of shape (3,), and no function"),
         (_Object, "_Object is a class"),
         (lambda: 1, "must take 1 argument: (x)"),
         (lambda x, y: x, "must take 1 argument: (x)"),
         (lambda x: [][0], "raises IndexError"),
         (_raises, "return x @ torch.ones(3, 1000)"),
         (lambda x: print("hm"), "it returns None. Does it end with `return`, in every case?"),
-        (lambda x: x.numpy(), "is a numpy.ndarray. torch.from_numpy"),
+        (lambda x: x.numpy(), "). torch.from_numpy"),
         (lambda x: 3, "should be a tensor, and is an int"),
         (lambda x: x[:, 0], "should have the shape"),
         (lambda x: x.long(), "should hold decimal numbers, and holds whole ones"),
@@ -165,7 +165,7 @@ def test_what_no_mistake_explains_gets_a_next_step(attempt, said):
 @pytest.mark.parametrize(
     ("turned", "said"),
     [
-        (torch.tensor, r"should be a list of \d+, and is a Tensor. .tolist\(\)"),
+        (torch.tensor, r"should be a list of \d+, and is a Tensor of shape .*. .tolist\(\)"),
         (set, "and is a set. sorted makes a list"),
         (lambda kept: kept[1:], r"should be a list of \d+, and is a list of \d+.$"),
         (lambda kept: "abc"[3], r"string index out of range, in the line\n.*\S$"),
@@ -175,6 +175,38 @@ def test_lists_that_are_none_get_a_next_step(turned, said):
     exercise = find("without_leak")
     result = examine(exercise, lambda *inputs: turned(exercise.reference(*inputs)), seed=1)
     assert not result.passed and re.search(said, result.feedback), result.feedback
+
+
+def _with_wrong_targets(tokens, starts, T):
+    inputs, targets = find("windows").reference(tokens, starts, T)
+    return inputs, 2 * targets
+
+
+def _of_slices(tokens, starts, T):
+    return torch.tensor([tokens[start : start + T] for start in starts])
+
+
+def _cut_by_a_float(x, n_head):
+    return x.view(*x.shape[:2], n_head, x.shape[2] / n_head)
+
+
+@pytest.mark.parametrize(
+    ("name", "attempt", "said"),
+    [
+        ("windows", lambda *of: torch.stack(find("windows").reference(*of)), r"\(2, .*\)\.$"),
+        ("windows", lambda *of: {}, r"a tuple of 2, and is a dict\.$"),
+        ("windows", _with_wrong_targets, r"numbers of result\[1\] differ"),
+        ("windows", _of_slices, "torch.stack makes"),
+        ("top_k_chances", lambda chances, k: chances.topk(k), r"is a topk of 2\.$"),
+        ("fair_loss", lambda losses: losses, r"and is a Tensor of shape \(\d+, \d+\)"),
+        ("split_heads", _cut_by_a_float, "whole number: //"),
+        ("count_parameters", lambda *of: "1,234", r"should be \d+, and is '1,234'"),
+        ("n_windows", lambda tokens, T: 3, r"for tokens = a Tensor of shape \(\d+,\), T = \d"),
+    ],
+)
+def test_the_advice_fits_what_was_wanted(name, attempt, said):
+    feedback = examine(find(name), attempt, seed=1).feedback
+    assert re.search(said, feedback, re.MULTILINE), feedback
 
 
 @pytest.mark.parametrize(
@@ -289,6 +321,7 @@ def test_numbers_may_come_as_floats_or_tensors_of_any_precision():
         lambda x: loss(x).item(),
         lambda x: loss(x.double()),
         lambda x: np.float64(loss(x)),
+        lambda x: np.array(loss(x).item()),
         lambda x: loss(x)[None],
     ):
         assert examine(find("fair_loss"), attempt, seed=1).passed
