@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from llm_course import exercises
 from llm_course.exercises import Exercise, Question, check, find
@@ -134,14 +135,14 @@ class _Object:
     ("attempt", "said"),
     [
         (None, "this is nothing (None), and no function"),
-        (torch.ones(3), "this is a Tensor, and no function"),
+        (torch.ones(3), "this is a Tensor of shape (3,), and no function"),
         (_Object, "_Object is a class"),
         (lambda: 1, "must take 1 argument: (x)"),
         (lambda x, y: x, "must take 1 argument: (x)"),
         (lambda x: [][0], "raises IndexError"),
         (_raises, "return x @ torch.ones(3, 1000)"),
         (lambda x: print("hm"), "it returns None. Does it end with `return`, in every case?"),
-        (lambda x: x.numpy(), "is a numpy.ndarray. torch.from_numpy"),
+        (lambda x: x.numpy(), "). torch.from_numpy"),
         (lambda x: 3, "should be a tensor, and is an int"),
         (lambda x: x[:, 0], "should have the shape"),
         (lambda x: x.long(), "should hold decimal numbers, and holds whole ones"),
@@ -167,7 +168,7 @@ def test_what_no_mistake_explains_gets_a_next_step(attempt, said):
 @pytest.mark.parametrize(
     ("turned", "said"),
     [
-        (torch.tensor, r"should be a list of \d+, and is a Tensor. .tolist\(\)"),
+        (torch.tensor, r"should be a list of \d+, and is a Tensor of shape .*. .tolist\(\)"),
         (set, "and is a set. sorted makes a list"),
         (lambda kept: kept[1:], r"should be a list of \d+, and is a list of \d+.$"),
         (lambda kept: "abc"[3], r"string index out of range, in the line\n.*\S$"),
@@ -382,6 +383,38 @@ def test_a_slip_is_refused_whatever_is_drawn(name, attempt, said):
         assert said or result.mistake is None, result.mistake
 
 
+def _with_wrong_targets(tokens, starts, T):
+    inputs, targets = find("windows").reference(tokens, starts, T)
+    return inputs, 2 * targets
+
+
+def _of_slices(tokens, starts, T):
+    return torch.tensor([tokens[start : start + T] for start in starts])
+
+
+def _cut_by_a_float(x, n_head):
+    return x.view(*x.shape[:2], n_head, x.shape[2] / n_head)
+
+
+@pytest.mark.parametrize(
+    ("name", "attempt", "said"),
+    [
+        ("windows", lambda *of: torch.stack(find("windows").reference(*of)), r"\(2, .*\)\.$"),
+        ("windows", lambda *of: {}, r"a tuple of 2, and is a dict\.$"),
+        ("windows", _with_wrong_targets, r"numbers of result\[1\] differ"),
+        ("windows", _of_slices, "torch.stack makes"),
+        ("top_k_chances", lambda chances, k: chances.topk(k), r"is a topk of 2\.$"),
+        ("fair_loss", lambda losses: losses, r"and is a Tensor of shape \(\d+, \d+\)"),
+        ("split_heads", _cut_by_a_float, "whole number: //"),
+        ("count_parameters", lambda *of: "1,234", r"should be \d+, and is '1,234'"),
+        ("n_windows", lambda tokens, T: 3, r"for tokens = a Tensor of shape \(\d+,\), T = \d"),
+    ],
+)
+def test_the_advice_fits_what_was_wanted(name, attempt, said):
+    feedback = examine(find(name), attempt, seed=1).feedback
+    assert re.search(said, feedback, re.MULTILINE), feedback
+
+
 @pytest.mark.parametrize(
     "attempt",
     [
@@ -428,6 +461,40 @@ def test_an_attribute_is_no_name_of_the_notebook():
     assert "notebook" not in feedback
 
 
+def _table_of_those_that_came(tokens, vocab_size):
+    return find("bigram_chances").reference(tokens, int(tokens.max()) + 1)
+
+
+def _shares_of_those_that_came(chances, tokens):
+    return -(tokens.bincount() / len(tokens) * chances.log2()).sum()
+
+
+def _one_hot_of_those_that_came(logits, targets):
+    return -(F.one_hot(targets) * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
+def _returns_only_if_reached(chances, p):
+    kept, reached = torch.zeros_like(chances), 0.0
+    for i in chances.argsort(descending=True).tolist():
+        if reached >= p:
+            return kept / kept.sum()
+        kept[i] = chances[i]
+        reached += chances[i].item()
+
+
+@pytest.mark.parametrize(
+    ("name", "attempt"),
+    [
+        ("top_p_chances", _returns_only_if_reached),
+        ("bigram_chances", _table_of_those_that_came),
+        ("loss_in_bits", _shares_of_those_that_came),
+        ("cross_entropy", _one_hot_of_those_that_came),
+    ],
+)
+def test_nothing_passes_by_luck(name, attempt):
+    assert not any(examine(find(name), attempt, seed).passed for seed in SEEDS)
+
+
 def test_mistakes_that_raise_are_recognised_too():
     def without_memory(table, inputs, targets, learning_rate):
         table = table.clone()
@@ -438,12 +505,29 @@ def test_mistakes_that_raise_are_recognised_too():
     assert result.mistake == "memory_forgotten" and "requires_grad_()" in result.feedback
 
 
+def _backwards_value(table, inputs, targets, learning_rate):
+    copy = table.clone().requires_grad_()
+    gradient = F.cross_entropy(copy[inputs].flatten(0, 1), targets.flatten()).backward()
+    return copy.detach() - learning_rate * gradient
+
+
+def test_a_gradient_that_is_none_is_told_where_it_stands():
+    for attempt in (
+        _backwards_value,
+        lambda table, inputs, targets, rate: table - rate * table.grad,
+        lambda table, inputs, targets, rate: table - table.grad * rate,
+    ):
+        feedback = examine(find("plain_step"), attempt, seed=1).feedback
+        assert "backward() must come first; it returns nothing" in feedback
+
+
 def test_numbers_may_come_as_floats_or_tensors_of_any_precision():
     loss = find("fair_loss").reference
     for attempt in (
         lambda x: loss(x).item(),
         lambda x: loss(x.double()),
         lambda x: np.float64(loss(x)),
+        lambda x: np.array(loss(x).item()),
         lambda x: loss(x)[None],
     ):
         assert examine(find("fair_loss"), attempt, seed=1).passed

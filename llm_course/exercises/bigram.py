@@ -32,13 +32,18 @@ def _tokens(generator: torch.Generator) -> tuple[Tensor, int]:
     return tokens, V
 
 
+def _last_never_comes(generator: torch.Generator) -> tuple[Tensor, int]:
+    tokens, V = _tokens(generator)
+    return tokens % (V - 1), V
+
+
 bigram_chances = Exercise(
     name="bigram_chances",
     notebook=NOTEBOOK,
     minutes=10,
     difficulty=1,
     reference=_bigram_chances,
-    inputs=_tokens,
+    inputs=(_tokens, _last_never_comes),
     hint="Steps 1 and 2: count the pairs into a table, add 1 to every cell, divide each row by its sum.",
 )
 
@@ -132,6 +137,11 @@ def _logits_and_targets(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return 2 * floats(generator, B, T, V), torch.randint(V, (B, T), generator=generator)
 
 
+def _last_is_no_target(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    logits, targets = _logits_and_targets(generator)
+    return logits, targets % (logits.shape[-1] - 1)
+
+
 def _log_chances(logits: Tensor, targets: Tensor) -> Float[Tensor, "B T"]:
     return logits.log_softmax(dim=-1).gather(-1, targets[..., None]).squeeze(-1)
 
@@ -142,7 +152,7 @@ cross_entropy = Exercise(
     minutes=10,
     difficulty=2,
     reference=_cross_entropy,
-    inputs=_logits_and_targets,
+    inputs=(_logits_and_targets, _last_is_no_target),
     hint="flatten(0, 1) the logits, flatten() the targets, softmax along each row; then pick one chance a "
     "row, as table_loss picks them by [rows, columns], with rows = torch.arange(…).",
 )
@@ -219,7 +229,7 @@ def first_window_only(logits, targets):
 
 
 @cross_entropy.mistake(
-    "the sum is divided by T, and not by the number of all places, which is B · T."
+    "the sum is divided by T, and not by all places, B · T, as when the windows' means are added up."
 )
 def divided_by_T_only(logits, targets):
     return _cross_entropy(logits, targets) * len(targets)
@@ -274,12 +284,8 @@ def _plain_step(
 def _table_and_batch(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
     B, T, V = sizes(generator, (2, 3), (4, 5), (6, 9))
     inputs, targets = (torch.randint(V, (B, T), generator=generator) for _ in range(2))
-    return (
-        floats(generator, V, V),
-        inputs,
-        targets,
-        2 + 3 * float(torch.rand((), generator=generator)),
-    )
+    rate = 2 + 3 * float(torch.rand((), generator=generator))
+    return floats(generator, V, V), inputs, targets, rate
 
 
 plain_step = Exercise(
@@ -348,17 +354,26 @@ def begins_with_zeros(table, inputs, targets, learning_rate):
 
 @plain_step.mistake(
     "PyTorch has remembered no operations on the copy, so nothing can go back: make it with "
-    "table.clone().requires_grad_(), and compute the loss from *that* one."
+    "table.clone().requires_grad_(), compute the loss from *that* one, and not under torch.no_grad()."
 )
 def memory_forgotten(table, inputs, targets, learning_rate):
     _cross_entropy(table[inputs], targets).backward()
 
 
-@plain_step.mistake(
-    "there is no gradient yet (it is None): loss.backward() puts it into the copy, and must come first."
+NO_GRADIENT = (
+    "the gradient you use is None. loss.backward() must come first; it returns nothing, and fills .grad of "
+    "the copy that got requires_grad_(). Read it there: not from table or another copy, nor after a reset."
 )
-def backward_forgotten(table, inputs, targets, learning_rate):
+
+
+@plain_step.mistake(NO_GRADIENT)
+def no_gradient(table, inputs, targets, learning_rate):
     return learning_rate * None
+
+
+@plain_step.mistake(NO_GRADIENT)
+def no_gradient_in_front(table, inputs, targets, learning_rate):
+    return None * learning_rate
 
 
 @plain_step.mistake(

@@ -185,7 +185,11 @@ def _raised(outcome: Outcome, inputs: tuple) -> str:
     where = f", in the line\n    {outcome.line}" if outcome.line else "."
     advice = ""
     is_about_shapes = re.search("size|shape|dimension|index|expand|broadcast", message)
-    if outcome.line and is_about_shapes and any(map(_tensors, inputs)):
+    if re.search("must be tuple of ints,but got float", message):
+        advice = "\nA size is a whole number: // divides without a rest."
+    elif "torch.tensor(" in outcome.line and re.search("element", message):
+        advice = "\ntorch.stack makes one tensor of a list of tensors; torch.tensor takes numbers."
+    elif outcome.line and is_about_shapes and any(map(_tensors, inputs)):
         advice = "\nPrint the shapes just before that line."
     kind = type(outcome.error).__name__
     return f"it raises {kind}{': ' * bool(message)}{message}{where}{advice}"
@@ -205,7 +209,7 @@ def _of_the_notebook(attempt: Any) -> str:
         if code
         else ()
     )
-    values = (int, float, str, tuple, list, dict, Tensor, nn.Module)
+    values = (int, float, str, tuple, list, Tensor, nn.Module)  # a dict is a table of one's own
     used = sorted(name for name in names if isinstance(around.get(name), values))
     if not used:
         return ""
@@ -220,7 +224,7 @@ def _for_these(exercise: Exercise, wanted: Any, inputs: tuple) -> str:
     told = {
         name: value
         for name, value in zip(names, inputs, strict=True)
-        if isinstance(value, (int, float, str, dict))
+        if isinstance(value, (int, float, str, dict, Tensor))
     }
     if (isinstance(wanted, Tensor) and wanted.dim() > 0) or not told:
         return ""

@@ -53,9 +53,11 @@ def _is_number(value: Any) -> bool:
 
 
 def number_of(value: Any) -> float | None:
-    """Return a number, also one that comes as a tensor of one element; None for anything else."""
+    """Return a number, also one that comes as a tensor or array of one element; None for anything else."""
     if isinstance(value, Tensor) and value.numel() == 1 and value.device.type != "meta":
         return float(value)
+    if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "iuf":
+        return float(value.item())
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         return float(value)
     return None

@@ -335,6 +335,13 @@ def mean_of_two_means(losses):
     return (losses[0].mean() + losses[1:, half:].mean()) / 2
 
 
+@fair_loss.mistake(
+    "the first window's later half counts twice. Of the *other* windows take the later halves: losses[1:]."
+)
+def first_later_half_twice(losses):
+    return torch.cat([losses[0], losses[:, losses.shape[1] // 2 :].flatten()]).mean()
+
+
 # --- questions ----------------------------------------------------------------------------------------
 
 short_text = Question(

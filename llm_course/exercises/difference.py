@@ -18,7 +18,7 @@ def difference(value: Any, wanted: Any, place: str = "") -> str:
     if isinstance(wanted, (tuple, list)):
         if not isinstance(value, (tuple, list)) or len(value) != len(wanted):
             kinds = f"{kind_of(wanted)}, and is {kind_of(value)}"
-            return f"the result{place} should be {kinds}.{_turned(value)}"
+            return f"the result{place} should be {kinds}.{_turned(value, wanted)}"
         for i, (v, w) in enumerate(zip(value, wanted, strict=True)):
             if problem := difference(v, w, f"{place}[{i}]"):
                 return problem
@@ -30,7 +30,7 @@ def difference(value: Any, wanted: Any, place: str = "") -> str:
         turned = ""
         if isinstance(value, np.ndarray):
             turned = " torch.from_numpy turns one into the other."
-        elif isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
+        elif _stacked_shape(value) == wanted.shape:
             turned = " torch.stack makes one tensor of them."
         return f"the {which} should be a tensor, and is {kind_of(value)}.{turned}"
     if value.shape != wanted.shape:
@@ -50,14 +50,24 @@ def difference(value: Any, wanted: Any, place: str = "") -> str:
         )
     wrong = ~torch.isclose(value.to(wanted.dtype), wanted, rtol=1e-4, atol=1e-6, equal_nan=True)
     first = tuple(wrong.nonzero()[0].tolist())
+    numbers = f"{wanted.numel()} numbers{f' of {which}' if place else ''}"
     return (
-        f"{int(wrong.sum())} of {wanted.numel()} numbers differ. The first is at {list(first)}: it should "
+        f"{int(wrong.sum())} of {numbers} differ. The first is at {list(first)}: it should "
         f"be {_two(wanted[first].item(), value[first].item())}.{_WHERE}"
     )
 
 
-def _turned(value: Any) -> str:
-    """Return how a list is made of what is none."""
+def _stacked_shape(value: Any) -> tuple[int, ...] | None:
+    """Return the shape that torch.stack would make of tensors; None where it cannot."""
+    is_some = isinstance(value, (tuple, list)) and all(isinstance(part, Tensor) for part in value)
+    shapes = {part.shape for part in value} if is_some else set()
+    return (len(value), *shapes.pop()) if len(shapes) == 1 else None
+
+
+def _turned(value: Any, wanted: tuple | list) -> str:
+    """Return how a list of numbers is made of what is none, where one is wanted."""
+    if isinstance(wanted, tuple) or any(isinstance(part, Tensor) for part in wanted):
+        return ""
     if isinstance(value, (Tensor, np.ndarray)):
         return " .tolist() makes a list of numbers of it."
     return " sorted makes a list of it, in order." if isinstance(value, (set, dict)) else ""
@@ -67,11 +77,13 @@ _WHERE = " With result = check(…), the inputs are in result.inputs: work this 
 
 
 def kind_of(value: Any) -> str:
-    """Return what a value is, in words: "a Tensor", "a list of 3"."""
+    """Return what a value is, in words: "a Tensor of shape (2, 3)", "a list of 3"."""
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
     kind = f"{type(value).__module__}.{type(value).__name__}".replace("builtins.", "")
     kind = kind.replace("torch.Tensor", "Tensor")
+    if isinstance(value, (Tensor, np.ndarray)):
+        kind += f" of shape {tuple(value.shape)}"
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
@@ -90,8 +102,9 @@ def brief(value: Any) -> str:
     """Show a number, a short text or a small dictionary, and of anything else what it is."""
     if isinstance(value, bool):
         return repr(value)
-    if number_of(value) is not None:
-        return f"{number_of(value):.6g}"
+    number = number_of(value)
+    if number is not None:
+        return f"{int(number)}" if number.is_integer() else f"{number:.6g}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key!r}: {brief(x)}" for key, x in list(value.items())[:10]) + "}"
     if isinstance(value, str):

@@ -96,7 +96,7 @@ def _all_different(generator: torch.Generator) -> tuple[Tensor, int]:
 
 def _with_equals(generator: torch.Generator) -> tuple[Tensor, int]:
     shares, k = _shares_and_k(generator)
-    shares[k] = shares[k - 1]  # the k-th and the next are equal
+    shares[k - 2 : k + 2] = shares[k]  # two of these four stay
     return _shuffled(shares, generator), k
 
 
@@ -106,7 +106,7 @@ top_k_chances = Exercise(
     minutes=5,
     difficulty=1,
     reference=_top_k_chances,
-    inputs=(_with_equals, _all_different),
+    inputs=(_with_equals,) * 8 + (_all_different,),
     hint="argsort(descending=True, stable=True)[:k] gives the places of the k likeliest; the others get 0; "
     "share out the whole again.",
 )
@@ -126,8 +126,8 @@ def wrong_end(chances, k):
 
 
 @top_k_chances.mistake(
-    "where two are equal at the border, both stay, which makes k + 1. Pick by place, not by comparing with "
-    "the k-th chance."
+    "where some are equal at the border, all stay, which makes more than k. Pick by place, not by "
+    "comparing with the k-th chance."
 )
 def keeps_equals(chances, k):
     kept = chances * (chances >= chances.topk(k).values[-1])
@@ -140,7 +140,18 @@ def one_too_many(chances, k):
 
 
 @top_k_chances.mistake(
-    "where two are equal at the border, the last one stays, and not the first: argsort needs stable=True."
+    "where some are equal at the border, topk takes any of them. The first must stay: "
+    "argsort(descending=True, stable=True)."
+)
+def by_topk(chances, k):
+    likeliest = chances.topk(k).indices
+    kept = torch.zeros_like(chances).index_copy(0, likeliest, chances[likeliest])
+    return kept / kept.sum()
+
+
+@top_k_chances.mistake(
+    "where some are equal at the border, the last one stays, and not the first: argsort takes "
+    "descending=True and stable=True. Turning the order round turns equals round, too."
 )
 def last_equal_stays(chances, k):
     return _top_k_chances(chances.flip(0), k).flip(0)
@@ -191,7 +202,8 @@ def _chances_and_p(generator: torch.Generator) -> tuple[Tensor, float]:
         clear = (sums - p).abs().min() > 0.01  # no rounding decides
         likeliest_is_not_at_an_end = 0 < chances.argmax() < V - 1
         last_is_not_needed = chances[:-1].sum() > p + 0.01  # in the order of the alphabet
-        if sums[1] < p and clear and likeliest_is_not_at_an_end and last_is_not_needed:
+        others_reach_it = 1 - chances.max() > p + 0.01  # so that the wrong order cuts something
+        if clear and likeliest_is_not_at_an_end and last_is_not_needed and others_reach_it:
             return chances, p
 
 
@@ -204,13 +216,19 @@ def _sure(generator: torch.Generator) -> tuple[Tensor, float]:
     return chances, 0.9 * chances.max().item()
 
 
+def _all_are_needed(generator: torch.Generator) -> tuple[Tensor, float]:
+    V = int(torch.randint(7, 12, (), generator=generator))
+    chances = floats(generator, V).softmax(dim=0)
+    return chances, 1 - chances.min().item() / 2
+
+
 top_p_chances = Exercise(
     name="top_p_chances",
     notebook=NOTEBOOK,
     minutes=10,
     difficulty=2,
     reference=_top_p_chances,
-    inputs=(_chances_and_p, _sure),
+    inputs=(_chances_and_p, _sure, _all_are_needed),
     hint="Go through the characters, likeliest first, and keep each as long as the sum of those *before* "
     "it is below p.",
 )
@@ -248,7 +266,19 @@ def not_sorted(chances, p):
 )
 def own_chance(chances, p):
     kept = chances * (chances > 1 - p)
-    return kept / kept.sum().clamp(min=1e-9)
+    return kept / kept.sum()
+
+
+@top_p_chances.mistake("nothing is cut off. Stop as soon as the sum of those kept reaches p.")
+def nothing_cut(chances, p):
+    return chances.clone()
+
+
+@top_p_chances.mistake(
+    "only the likeliest stays. Keep on as long as the sum of those *before* is below p."
+)
+def likeliest_only(chances, p):
+    return (torch.arange(len(chances)) == chances.argmax()).float()
 
 
 @top_p_chances.mistake(

@@ -157,6 +157,15 @@ def not_divided(q, k):
     return causal_scores(q @ k.transpose(-2, -1)).softmax(dim=-1)
 
 
+@head_weights.mistake(
+    "the mask is inverted: in masked_fill, True is what gets *hidden*, the future, and not what stays."
+)
+def mask_inverted(q, k):
+    is_past = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool).tril()
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    return scores.masked_fill(is_past, -torch.inf).softmax(dim=-1)
+
+
 @head_weights.mistake("the mask is missing: every place sees the later ones.")
 def without_mask(q, k):
     return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-1)

@@ -67,6 +67,21 @@ def columns_sum_to_one(x):
     return weights / weights.sum(dim=0, keepdim=True) @ x
 
 
+@causal_means.mistake(
+    "the columns are divided, and not the rows: without keepdim=True the sums are a row, and broadcasting "
+    "divides column by column."
+)
+def without_keepdim(x):
+    weights = torch.ones(x.shape[1], x.shape[1]).tril()
+    return weights / weights.sum(dim=1) @ x
+
+
+@causal_means.mistake("the place itself is left out: x[:, : t + 1] are the places up to t.")
+def itself_left_out(x):
+    weights = torch.ones(x.shape[1], x.shape[1]).tril(-1)
+    return weights / weights.sum(dim=1, keepdim=True) @ x
+
+
 # --- attention_weights --------------------------------------------------------------------------------
 
 
@@ -163,6 +178,14 @@ def diagonal_hidden(q, k):
 def past_hidden(q, k):
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     return causal_scores(scores.flip(-2, -1)).flip(-2, -1).softmax(dim=-1)
+
+
+@attention_weights.mistake(
+    "the mask is inverted: in masked_fill, True is what gets *hidden*, the future, and not what stays."
+)
+def mask_inverted(q, k):
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    return scores.masked_fill(~future_mask(q.shape[1], q.device), -torch.inf).softmax(dim=-1)
 
 
 @attention_weights.mistake("the softmax is missing: these are scores still.")

@@ -190,13 +190,18 @@ def _chances_and_tokens(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     )
 
 
+def _last_never_comes(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    chances, tokens = _chances_and_tokens(generator)
+    return chances, tokens % (len(chances) - 1)
+
+
 loss_in_bits = Exercise(
     name="loss_in_bits",
     notebook=NOTEBOOK,
     minutes=10,
     difficulty=2,
     reference=_loss_in_bits,
-    inputs=_chances_and_tokens,
+    inputs=(_chances_and_tokens, _last_never_comes),
     hint="Step 7 has it in nats: look up the chance of every token that came, −log, mean. "
     "Then one division.",
 )

@@ -61,6 +61,18 @@ def over_batch(x, gamma, beta, eps):
 
 
 @layer_norm.mistake(
+    "one mean and variance is taken of each whole text (dim=(1, 2)). Each *place* has its own: dim=-1."
+)
+def over_each_text(x, gamma, beta, eps):
+    return _normal(x, gamma, beta, eps, dim=(1, 2))
+
+
+@layer_norm.mistake("ε is a fixed number. Use the one that is given: eps.")
+def eps_fixed(x, gamma, beta, eps):
+    return _layer_norm(x, gamma, beta, 1e-5)
+
+
+@layer_norm.mistake(
     "one mean and variance is taken of everything. Each place has its own: dim=-1, keepdim=True."
 )
 def over_everything(x, gamma, beta, eps):
@@ -79,6 +91,15 @@ def divided_by_C_minus_1(x, gamma, beta, eps):
 def eps_outside(x, gamma, beta, eps):
     centred = x - x.mean(dim=-1, keepdim=True)
     return gamma * centred / ((centred**2).mean(dim=-1, keepdim=True).sqrt() + eps) + beta
+
+
+@layer_norm.mistake(
+    "x.std() divides by C − 1, and ε is added outside of the root. Take x.var(…, correction=0), add ε, and "
+    "then the root."
+)
+def eps_beside_std(x, gamma, beta, eps):
+    centred = x - x.mean(dim=-1, keepdim=True)
+    return gamma * centred / (x.std(dim=-1, keepdim=True) + eps) + beta
 
 
 @layer_norm.mistake("the root is missing: divide by the standard deviation, not by the variance.")
@@ -279,6 +300,14 @@ def second_sum_lost(x, attention, feed_forward, norm1, norm2):
 )
 def first_sum_lost(x, attention, feed_forward, norm1, norm2):
     return x + feed_forward(norm2(x))
+
+
+@block.mistake(
+    "attention's part is lost from the stream: only feed-forward reads it. Name the first sum x, and add "
+    "to *that*."
+)
+def first_sum_only_read(x, attention, feed_forward, norm1, norm2):
+    return x + feed_forward(norm2(x + attention(norm1(x))))
 
 
 # --- questions ----------------------------------------------------------------------------------------

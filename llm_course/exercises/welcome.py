@@ -17,14 +17,14 @@ def _most_likely(chances: dict[str, float]) -> str:
 
 
 def _guess(generator: torch.Generator) -> tuple[dict[str, float]]:
-    """Return chances of some letters; likeliest, unlikeliest, first, last and latest all differ."""
+    """Return chances of some letters: best, worst, first, last, and the alphabet's ends all differ."""
     while True:
         n = int(torch.randint(6, 10, (), generator=generator))
         shares = torch.rand(n, generator=generator) + 0.1
         letters = [LETTERS[i] for i in torch.randperm(26, generator=generator)[:n].tolist()]
         chances = dict(zip(letters, (shares / shares.sum()).tolist(), strict=True))
-        special = max(chances, key=chances.get), min(chances, key=chances.get), max(chances)
-        if len({*special, letters[0], letters[-1]}) == 5:
+        special = max(chances, key=chances.get), min(chances, key=chances.get)
+        if len({*special, max(chances), min(chances), letters[0], letters[-1]}) == 6:
             return (chances,)
 
 
@@ -110,6 +110,22 @@ write = Exercise(
 )
 def returns_in_the_loop(guess, text, n):
     return text + guess(text)
+
+
+@write.mistake(
+    "the text is *replaced* by each new character. Join it on: text = text + guess(text)."
+)
+def replaces_the_text(guess, text, n):
+    for _ in range(n):
+        text = guess(text)
+    return text
+
+
+@write.mistake(
+    "nothing is written. Is the sum thrown away? Give it the name: text = text + guess(text)."
+)
+def sum_thrown_away(guess, text, n):
+    return text
 
 
 @write.mistake(
