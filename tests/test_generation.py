@@ -170,14 +170,15 @@ def test_a_character_of_several_tokens_is_written_whole():
 
 def test_tokens_may_begin_and_end_within_characters():
     """Merges know no borders of characters: what is whole is written, the rest waits for its end."""
-    text = "この文は試すために書いた。字の途中で切れる語があるので、字が揃うまで待たなければならない。"
+    text = (
+        "この文は試すために書いた。字の途中で切れる語があるので、字が揃うまで待たなければならない。"
+    )
     tokenizer = BPETokenizer.train(text, 290)
     tokens = tokenizer.encode(" " + text)[1:]
     pieces = written_with(tokenizer, tokens, len(tokens))
     assert "".join(pieces) == text
-    assert all(
-        any(some) for some in zip(pieces, pieces[1:], pieces[2:], strict=False)
-    )  # it never waits long
+    in_threes = zip(pieces, pieces[1:], pieces[2:], strict=False)
+    assert all(map(any, in_threes)), "it waits too long"
 
 
 def test_bytes_that_are_no_characters_are_written_one_later():

@@ -132,9 +132,8 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for number, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         os.dup2(os.open(os.devnull, mode), number)
-    sys.path[0] = (
-        ""  # as in a kernel: what a cell wrote beside it can be imported, and our tools cannot
-    )
+    # As in a kernel: what a cell wrote beside it can be imported, and our tools cannot.
+    sys.path[0] = ""
     shell = InteractiveShell.instance()
     shell.history_manager.enabled = False
     limit(memory)

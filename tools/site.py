@@ -36,9 +36,7 @@ from llm_course.scoreboard import Scoreboard, beyond_part_one, load_recorded
 ROOT = Path(__file__).resolve().parent.parent
 FILES = Path(__file__).resolve().parent / "site_files"
 PUBLISH_AS_IS = ".nojekyll"  # GitHub's sign for it
-OURS = (
-    ".llm_course_site"  # names what we wrote beside it: with nothing else there, it may be replaced
-)
+OURS = ".llm_course_site"  # names all that we wrote there: with nothing else, it may be replaced
 PARTS = {"I": "from counting to a decoder", "II": "better, larger, faster", "III": "further"}
 ROW = re.compile(
     r"^\| \[\d\d (.+?)\]\(notebooks/(\w+)\.ipynb\) \| (.+?) \| (.+?) \| (.+?) \|$", re.M
